@@ -46,14 +46,20 @@ func NewSchema(s Schema, dir fs.FS, names ...string) Schema {
 }
 
 // Script installs or upgrades the schema. It holds no transaction commands, can
-// be run again, and expects the roles and the required schemas to exist.
+// be run again, and expects the roles and the required schemas to exist. Its last
+// statement marks the schema as ours, by [Mark].
 func (s Schema) Script() string {
 	var out strings.Builder
 	for _, f := range s.files {
 		out.WriteString("-- " + s.Name + "/" + f.name + "\n\n" + strings.TrimSpace(f.text) + "\n\n")
 	}
+	out.WriteString("comment on schema " + Ident(s.Name) + " is " + Literal(Mark+s.Version) + ";\n")
 	return out.String()
 }
+
+// Mark begins the comment on every schema that skytools has installed; the
+// version follows. A schema without it is the original, and is used as it is.
+const Mark = "installed by skytools, version "
 
 var functionText = regexp.MustCompile(`(?ms)^create or replace function (\w+)\.(\w+)\((.*?)^as \$\$(.*?)^\$\$;$`)
 var searchPath = regexp.MustCompile(`set search_path = ([^\n]+?)\s*$`)

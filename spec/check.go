@@ -1,0 +1,161 @@
+package spec
+
+import "slices"
+
+// check reports what is wrong between objects. Names are looked up always; the
+// rules of a cascade are held only against YAML that could be read, because
+// missing pieces would be reported twice.
+func (d *decoder) check() {
+	for _, r := range d.refs {
+		d.resolve(r)
+	}
+	if len(d.problems) > 0 {
+		return
+	}
+	if d.set.Version == 0 {
+		d.problem(Pos{d.anyFile(), 1, 1}, "missing-field", "no file says which format this is; write: skytools: %d", Format)
+	}
+	if d.set.Cluster == "" {
+		d.problem(Pos{d.anyFile(), 1, 1}, "missing-field", "no file names the cluster; write: cluster: NAME")
+	}
+	for i := range d.set.Queues {
+		d.checkQueue(&d.set.Queues[i])
+	}
+}
+
+func (d *decoder) anyFile() string {
+	if len(d.set.Files) == 0 {
+		return "(no file)"
+	}
+	return d.set.Files[0]
+}
+
+// resolve reports a name that nothing declares.
+func (d *decoder) resolve(r ref) {
+	names := d.set.Databases.Names()
+	if r.to == "node" {
+		q := d.set.Queues.Get(r.path[0].name)
+		if q == nil {
+			return // the queue itself could not be read
+		}
+		names = q.Nodes.Names()
+	}
+	if slices.Contains(names, r.name) {
+		return
+	}
+	d.file, d.path = r.file, r.path
+	d.failNear(r.at, "unknown-"+r.to, names, "%s %q is not declared", r.to, r.name)
+	d.path = nil
+}
+
+// checkQueue holds the rules of a cascade.
+// Source: contract/pgq.md section 6.3.
+func (d *decoder) checkQueue(q *Queue) {
+	say := func(at Pos, rule, format string, args ...any) {
+		d.problem(at, rule, "queue \""+q.Name+"\": "+format, args...)
+	}
+	switch {
+	case q.Cascade() && q.On != "":
+		say(q.At, "on-and-nodes", "on: is for plain queues and nodes: for cascades; write one of them")
+	case !q.Cascade() && q.On == "" && len(q.Nodes) == 0:
+		say(q.At, "no-place", "say where it lives: on: DATABASE for a plain queue, nodes: for a cascade")
+	case !q.Cascade() && len(q.Tables)+len(q.Sequences) > 0:
+		say(q.At, "tables-without-nodes", "tables and sequences are replicated in a cascade: give the queue nodes")
+	}
+	if q.TickerMaxCount < 1 {
+		say(q.At, "out-of-range", "ticker_max_count must be at least 1")
+	}
+	if q.RotationPeriod <= 0 || q.TickerMaxLag <= 0 || q.TickerIdlePeriod <= 0 {
+		say(q.At, "out-of-range", "ticker_max_lag, ticker_idle_period and rotation_period must be longer than zero")
+	}
+	for _, c := range q.Consumers {
+		if c.On != "" && !q.Cascade() {
+			say(c.At, "on-without-nodes", "consumer %q: on: chooses a node of a cascade, and this queue has none", c.Name)
+		}
+		if n := q.Nodes.Get(c.On); n != nil && n.Type == Leaf {
+			say(c.At, "leaf-has-no-queue", "consumer %q: %s is a leaf, which has no queue to read", c.Name, n.Name)
+		}
+		if c.Name[0] == '.' {
+			say(c.At, "bad-name", "consumer %q: names that begin with a dot belong to PgQ itself", c.Name)
+		}
+	}
+	if q.Cascade() {
+		d.checkNodes(q, say)
+	}
+}
+
+func (d *decoder) checkNodes(q *Queue, say func(Pos, string, string, ...any)) {
+	roots := 0
+	for _, n := range q.Nodes {
+		if d.set.Databases.Get(n.Name) == nil {
+			d.problems = append(d.problems, Problem{Pos: n.At, Rule: "unknown-database", Width: len(n.Name),
+				Message: "queue \"" + q.Name + "\": node \"" + n.Name + "\" is not the name of a declared database", Try: near(n.Name, d.set.Databases.Names())})
+		}
+		if n.State == Absent {
+			continue
+		}
+		provider := q.Nodes.Get(n.Provider)
+		switch {
+		case n.Type == Root && n.Provider != "":
+			say(n.At, "root-with-provider", "node %q: a root has no provider", n.Name)
+		case n.Type != Root && n.Provider == "":
+			say(n.At, "missing-field", "node %q: provider is missing: which node does it read from?", n.Name)
+		case n.Provider == n.Name && n.Name != "":
+			say(n.At, "provider-cycle", "node %q: it cannot read from itself", n.Name)
+		case provider != nil && provider.Type == Leaf:
+			say(n.At, "leaf-has-no-queue", "node %q: its provider %s is a leaf, which has no queue; make it a branch", n.Name, provider.Name)
+		case provider != nil && provider.State == Absent:
+			say(n.At, "provider-absent", "node %q: its provider %s is being taken out of the cascade", n.Name, provider.Name)
+		}
+		if n.Type == Root {
+			roots++
+		}
+	}
+	if roots != 1 && q.State == Present {
+		say(q.At, "one-root", "a cascade has exactly one node of type root; this one has %d", roots)
+	}
+	for _, n := range q.Nodes {
+		if !reachesRoot(q, n) {
+			say(n.At, "provider-cycle", "node %q: following its providers never reaches the root", n.Name)
+		}
+	}
+	for _, t := range q.Tables {
+		for name := range t.On {
+			if n := q.Nodes.Get(name); n != nil && n.Type == Root && (t.On[name].Where != "" || t.On[name].As != "") {
+				say(t.At, "root-has-all", "table %q: the root holds the table as it is; where: and as: are for other nodes", t.Name)
+			}
+		}
+		if as := aliased(t); t.Pattern() && as != "" {
+			say(t.At, "pattern-renamed", "table %q: a pattern cannot be given one name (as: on %s)", t.Name, as)
+		}
+	}
+}
+
+func aliased(t Table) string {
+	for name, o := range t.On {
+		if o.As != "" {
+			return name
+		}
+	}
+	return ""
+}
+
+func near(word string, names []string) string {
+	if c := Nearest(word, names); c != "" {
+		return "did you mean " + c + "?"
+	}
+	return ""
+}
+
+// reachesRoot follows the providers upwards. A break in the chain is reported
+// elsewhere, so only going round in circles is false.
+func reachesRoot(q *Queue, n Node) bool {
+	for range len(q.Nodes) + 1 {
+		up := q.Nodes.Get(n.Provider)
+		if n.Type == Root || up == nil {
+			return true
+		}
+		n = *up
+	}
+	return false
+}

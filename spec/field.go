@@ -1,0 +1,143 @@
+package spec
+
+import "gopkg.in/yaml.v3"
+
+// A Field is all that is known about one YAML key of a T. The decoder, the JSON
+// Schema, explain and the suggestions read it.
+type Field[T any] struct {
+	Name    string
+	Doc     string       // one or two sentences
+	Default string       // as YAML; empty: there is none, or nothing happens
+	Example string       // as YAML
+	Catalog string       // where the server keeps it
+	Hazard  string       // the approval that changing it can need
+	Into    func(*T) any // what to set; its type says how to parse
+	Refers  string       // what the value names: "database" or "node"
+	Must    bool         // the key may not be missing
+}
+
+// fielded is implemented by pointers to the objects of the YAML.
+type fielded[T any] interface {
+	*T
+	fields() []Field[T]
+	about() string // the object's own doc
+}
+
+// anyField is a [Field] of any object.
+type anyField struct {
+	name, doc, def, example, catalog, hazard, refers string
+	must                                             bool
+	typ                                              any // a pointer like those of Into, of a throw-away object
+}
+
+// describe lists the fields of T.
+func describe[T any, P fielded[T]]() []anyField {
+	var zero T
+	var all []anyField
+	for _, f := range P(&zero).fields() {
+		all = append(all, anyField{f.Name, f.Doc, f.Default, f.Example, f.Catalog, f.Hazard, f.Refers, f.Must, f.Into(&zero)})
+	}
+	return all
+}
+
+// node is implemented by what decodes itself: secrets, lists of approvals, named
+// objects. Everything else is a scalar or a list of scalars.
+type node interface {
+	decode(d *decoder, n *yaml.Node)
+	shape() shape
+}
+
+// shape describes a node for the JSON Schema and the manual.
+type shape struct {
+	kind   string     // "object", "map", "list", "text or object"
+	doc    string     // what one entry is
+	fields []anyField // of the object, or of each entry of the map or list
+	oneOf  []string   // an entry may also be: "null", "text", "list"
+}
+
+// Named are objects by name, sorted by name.
+type Named[T any] []T
+
+// namedOf decodes a mapping from names to objects. It is what a Field's Into
+// returns for a Named.
+type namedOf[T any, P fielded[T]] struct {
+	into  *Named[T]
+	label string                                     // "queue", for messages
+	name  func(d *decoder, key *yaml.Node) (ok bool) // a rule for the names; nil: any
+}
+
+func (m namedOf[T, P]) shape() shape {
+	var zero T
+	return shape{kind: "map", doc: P(&zero).about(), fields: describe[T, P](), oneOf: []string{"null"}}
+}
+
+func (m namedOf[T, P]) decode(d *decoder, n *yaml.Node) {
+	d.each(n, func(key, value *yaml.Node) {
+		if key.Value == "" {
+			d.fail(key, "empty-name", "a %s needs a name", m.label)
+			return
+		}
+		if m.name != nil && !m.name(d, key) {
+			return
+		}
+		var t T
+		h := any(&t).(interface{ head() *Head }).head()
+		h.Name, h.At = key.Value, d.at(key)
+		if p, ok := any(&t).(interface{ preset() }); ok {
+			p.preset()
+		}
+		if before := m.into.Get(h.Name); before != nil {
+			d.fail(key, "declared-twice", "%s %q is declared at %s already", m.label, h.Name, any(before).(interface{ head() *Head }).head().At)
+			return
+		}
+		d.in(m.label, key.Value, func() { decodeObject[T, P](d, key, value, &t) })
+		*m.into = append(*m.into, t)
+	})
+}
+
+// decodeObject sets t from a mapping. An empty value is an object with defaults.
+func decodeObject[T any, P fielded[T]](d *decoder, key, n *yaml.Node, t *T) {
+	fields := P(t).fields()
+	seen := map[string]bool{}
+	d.each(n, func(k, v *yaml.Node) {
+		for _, f := range fields {
+			if f.Name == k.Value {
+				seen[f.Name] = true
+				d.value(k, v, f.Into(t))
+				if s, ok := f.Into(t).(*string); ok && f.Refers != "" {
+					d.refer(v, f.Refers, *s)
+				}
+				return
+			}
+		}
+		var names []string
+		for _, f := range fields {
+			names = append(names, f.Name)
+		}
+		d.failNear(k, "unknown-field", names, "unknown field %q", k.Value)
+	})
+	for _, f := range fields {
+		if f.Must && !seen[f.Name] {
+			d.fail(key, "missing-field", "%s is missing", f.Name)
+		}
+	}
+}
+
+// Get returns the object of that name, or nil.
+func (all Named[T]) Get(name string) *T {
+	for i := range all {
+		if any(&all[i]).(interface{ head() *Head }).head().Name == name {
+			return &all[i]
+		}
+	}
+	return nil
+}
+
+// Names lists the objects' names.
+func (all Named[T]) Names() []string {
+	var names []string
+	for i := range all {
+		names = append(names, any(&all[i]).(interface{ head() *Head }).head().Name)
+	}
+	return names
+}

@@ -1,0 +1,107 @@
+package spec
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
+
+// A Problem is one thing wrong with the YAML.
+type Problem struct {
+	Pos
+	Rule    string `json:"rule"`    // stable, such as "unknown-field"
+	Message string `json:"message"` // which object, and what is wrong with it
+	Try     string `json:"try"`     // what to write instead, or empty
+
+	Source string `json:"source"` // the line, or empty
+	Width  int    `json:"-"`      // how many characters of it are wrong
+}
+
+func (p Problem) Error() string {
+	return fmt.Sprintf("%s: %s [%s]", p.Pos, p.Message, p.Rule)
+}
+
+// Text is the problem with the line it is about, a caret, and what to try.
+func (p Problem) Text() string {
+	if p.Source == "" {
+		if p.Try != "" {
+			return p.Error() + "\n     " + p.Try + "\n"
+		}
+		return p.Error() + "\n"
+	}
+	indent := strings.Builder{}
+	for i, r := range []rune(p.Source) { // tabs stay tabs, so that the caret lines up
+		if i >= p.Column-1 {
+			break
+		}
+		if r != '\t' {
+			r = ' '
+		}
+		indent.WriteRune(r)
+	}
+	mark := "^" + strings.Repeat("~", max(0, p.Width-1))
+	return strings.TrimRight(fmt.Sprintf("%s\n%4d | %s\n     | %s%s %s", p.Error(), p.Line, p.Source, indent.String(), mark, p.Try), " ") + "\n"
+}
+
+// Problems are sorted by place. They are an error when there are any.
+type Problems []Problem
+
+// Shown is how many problems [Problems.Error] prints before it only counts.
+const Shown = 20
+
+func (all Problems) Error() string {
+	var out strings.Builder
+	files := map[string]bool{}
+	for i, p := range all {
+		files[p.File] = true
+		if i < Shown {
+			out.WriteString(p.Text())
+		}
+	}
+	if len(all) > Shown {
+		fmt.Fprintf(&out, "... and %d more\n", len(all)-Shown)
+	}
+	fmt.Fprintf(&out, "%s in %s.", count(len(all), "problem"), count(len(files), "file"))
+	return out.String()
+}
+
+// ExitCode is that of wrong YAML. Source: design/plan-apply.md section 5.11.
+func (all Problems) ExitCode() int { return 3 }
+
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// finish sorts the problems, drops repetitions and adds the source lines.
+func (all *Problems) finish(lines map[string][]string) {
+	slices.SortStableFunc(*all, func(a, b Problem) int { return a.Pos.compare(b.Pos) })
+	*all = slices.CompactFunc(*all, func(a, b Problem) bool { return a.Pos == b.Pos && a.Rule == b.Rule && a.Message == b.Message })
+	for i := range *all {
+		p := &(*all)[i]
+		if text := lines[p.File]; p.Line >= 1 && p.Line <= len(text) {
+			p.Source = printable(text[p.Line-1])
+		}
+		if p.Width == 0 {
+			p.Width = 1
+		}
+		p.Width = min(p.Width, max(1, utf8.RuneCountInString(p.Source)-p.Column+1))
+	}
+}
+
+// printable keeps control characters off the terminal and long lines short.
+func printable(line string) string {
+	line = strings.Map(func(r rune) rune {
+		if r != '\t' && r < ' ' || r == 0x7f || r == utf8.RuneError {
+			return '?'
+		}
+		return r
+	}, line)
+	if r := []rune(line); len(r) > 200 {
+		return string(r[:200])
+	}
+	return line
+}

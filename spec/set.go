@@ -1,0 +1,89 @@
+package spec
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+
+	"gopkg.in/yaml.v3"
+)
+
+func (s *Set) about() string {
+	return "A cluster: the queues, replicated tables and databases that one team looks after."
+}
+
+func (s *Set) fields() []Field[Set] {
+	return []Field[Set]{
+		{Name: "skytools", Doc: "Version of this format.", Example: "1", Into: func(s *Set) any { return versionOf{&s.Version} }},
+		{Name: "cluster", Doc: "Name of the owner. It is the key of the lock that apply takes, and it is recorded beside every managed object.",
+			Example: "shop", Into: func(s *Set) any { return onceOf{&s.Cluster} }},
+		{Name: "databases", Doc: "The databases to manage, by the name that everything else here calls them.",
+			Into: func(s *Set) any { return namedOf[Database, *Database]{&s.Databases, "database", plainName} }},
+		{Name: "queues", Doc: "PgQ queues, by name: plain ones with on:, cascades with nodes:.",
+			Into: func(s *Set) any { return namedOf[Queue, *Queue]{&s.Queues, "queue", nil} }},
+		{Name: "allow", Doc: "Standing approvals of hazards.", Into: func(s *Set) any { return allowList{&s.Allow} }},
+		{Name: "ignore", Doc: "Known drift that is not reported until a date.", Into: func(s *Set) any { return ignoreList{&s.Ignore} }},
+	}
+}
+
+// plainName is the rule for names that people type in addresses and flags.
+func plainName(d *decoder, key *yaml.Node) bool {
+	for _, r := range key.Value {
+		if r != '_' && r != '-' && (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') {
+			d.fail(key, "bad-name", "%q: use letters, digits, - and _; it is a name for addresses, not the name of the database on the server", key.Value)
+			return false
+		}
+	}
+	return true
+}
+
+// versionOf reads the version of the format, which every file may state.
+type versionOf struct{ into *int }
+
+func (v versionOf) shape() shape { return shape{kind: "number"} }
+
+func (v versionOf) decode(d *decoder, n *yaml.Node) {
+	if n = d.follow(n); n == nil {
+		return
+	}
+	number, err := strconv.Atoi(n.Value)
+	if err != nil || number != Format {
+		d.fail(n, "bad-version", "skytools: this program reads format %d, found %q", Format, n.Value)
+		return
+	}
+	*v.into = number
+}
+
+// onceOf reads a text that several files may state, if they agree.
+type onceOf struct{ into *string }
+
+func (o onceOf) shape() shape { return shape{kind: "text"} }
+
+func (o onceOf) decode(d *decoder, n *yaml.Node) {
+	if n = d.follow(n); n == nil {
+		return
+	}
+	var text string
+	if n.Kind != yaml.ScalarNode {
+		d.fail(n, "not-a-value", "cluster: expected a name, found %s", kindName(n))
+		return
+	}
+	d.text(&yaml.Node{Value: "cluster"}, n, &text)
+	if *o.into != "" && *o.into != text {
+		d.fail(n, "declared-twice", "cluster: another file says %q", *o.into)
+		return
+	}
+	*o.into = text
+}
+
+// sort orders the objects by name, and the objects inside them.
+func (all Named[T]) sort() {
+	slices.SortFunc(all, func(a, b T) int {
+		return cmp.Compare(any(&a).(interface{ head() *Head }).head().Name, any(&b).(interface{ head() *Head }).head().Name)
+	})
+	for i := range all {
+		if inner, ok := any(&all[i]).(interface{ sortInside() }); ok {
+			inner.sortInside()
+		}
+	}
+}

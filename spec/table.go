@@ -1,0 +1,168 @@
+package spec
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+)
+
+// A Table is a replicated table, or a pattern that stands for several.
+type Table struct {
+	Head
+	On     map[string]OnNode `json:"on"` // by node; empty: every node but the root
+	Create Create            `json:"create"`
+	Copy   Copy              `json:"copy"`
+	Ignore []string          `json:"ignore"`
+	Backup bool              `json:"backup"`
+	State  State             `json:"state"`
+}
+
+// OnNode is what differs on one node.
+type OnNode struct {
+	Head
+	Where string `json:"where"`
+	As    string `json:"as"`
+}
+
+func (t *Table) about() string { return "A table whose rows follow the root's." }
+
+func (t *Table) fields() []Field[Table] {
+	return []Field[Table]{
+		{Name: "on", Doc: "The nodes that hold the table beside the root: a list, or a mapping from node to {where, as}.", Default: "every node",
+			Example: `{report: {where: "region = 'eu'"}}`, Into: func(t *Table) any { return onNodes{&t.On} }},
+		{Name: "create", Doc: "What to do where the table is missing. table: make its columns and primary key like the provider's; full: also defaults, constraints, indexes and owned sequences; no: refuse.",
+			Default: "no", Example: "full", Into: func(t *Table) any { return &t.Create }},
+		{Name: "copy", Doc: "no: the subscriber has the same rows already; only changes are replayed.", Default: "yes", Example: "no",
+			Into: func(t *Table) any { return &t.Copy }},
+		{Name: "ignore", Doc: "Columns that are not replicated after the copy.", Example: "[search_text]",
+			Into: func(t *Table) any { return &t.Ignore }},
+		{Name: "backup", Doc: "Put the old row of an update into ev_extra2.", Default: "false", Example: "true",
+			Into: func(t *Table) any { return &t.Backup }},
+		{Name: "state", Doc: "absent: stop replicating it everywhere; no rows are deleted.", Default: "present", Example: "absent", Hazard: "drops-table",
+			Into: func(t *Table) any { return &t.State }},
+	}
+}
+
+func (o *OnNode) about() string { return "What differs on one node." }
+
+func (o *OnNode) fields() []Field[OnNode] {
+	return []Field[OnNode]{
+		{Name: "where", Doc: "SQL condition over the row: only matching rows are copied and replayed.", Example: `"region = 'eu'"`,
+			Hazard: "recopies-table", Into: func(o *OnNode) any { return &o.Where }},
+		{Name: "as", Doc: "The table's name on that node.", Example: "eu.orders", Catalog: "londiste.table_info.dest_table",
+			Into: func(o *OnNode) any { return &o.As }},
+	}
+}
+
+// Args are the table's capture options as trigger arguments.
+func (t *Table) Args() []string { return triggerArgs(t.Ignore, nil, "", t.Backup) }
+
+// Pattern reports whether the name stands for all tables that match it.
+func (t *Table) Pattern() bool { return strings.ContainsAny(t.Name, "*?") }
+
+// onNodes reads a list of nodes, or a mapping from nodes to their differences.
+type onNodes struct{ into *map[string]OnNode }
+
+func (o onNodes) shape() shape {
+	var zero OnNode
+	return shape{kind: "map", doc: zero.about(), fields: describe[OnNode, *OnNode](), oneOf: []string{"null", "list"}}
+}
+
+func (o onNodes) decode(d *decoder, n *yaml.Node) {
+	if n = d.follow(n); n == nil {
+		return
+	}
+	*o.into = map[string]OnNode{}
+	if n.Kind == yaml.MappingNode {
+		var all Named[OnNode]
+		namedOf[OnNode, *OnNode]{&all, "on", nil}.decode(d, n)
+		for _, each := range all {
+			(*o.into)[each.Name] = each
+		}
+	} else {
+		var names []string
+		d.list(&yaml.Node{Value: "on"}, n, &names)
+		for _, name := range names {
+			(*o.into)[name] = OnNode{Head: Head{Name: name, At: d.at(n)}}
+		}
+	}
+	if len(*o.into) == 0 {
+		d.fail(n, "empty-list", "on: no node is named; leave the key out for every node, or write state: absent")
+	}
+	for _, name := range slices.Sorted(maps.Keys(*o.into)) {
+		d.refer(n, "node", name)
+	}
+}
+
+// Create says what apply does about a table that is missing on a subscriber.
+type Create string
+
+// The ways to create a table.
+const (
+	CreateNo    Create = ""
+	CreateTable Create = "table"
+	CreateFull  Create = "full"
+)
+
+func (c *Create) choices() []string { return []string{"no", "table", "full"} }
+
+func (c *Create) set(s string) {
+	if *c = Create(s); s == "no" {
+		*c = CreateNo
+	}
+}
+
+// Copy says whether a new table's rows are copied.
+type Copy string
+
+// The ways to begin.
+const (
+	CopyYes Copy = ""
+	CopyNo  Copy = "no"
+)
+
+func (c *Copy) choices() []string { return []string{"yes", "no"} }
+
+func (c *Copy) set(s string) {
+	if *c = Copy(s); s == "yes" {
+		*c = CopyYes
+	}
+}
+
+// A Sequence is a replicated sequence.
+type Sequence struct {
+	Head
+	State State `json:"state"`
+}
+
+func (s *Sequence) about() string { return "A sequence whose values follow the root's." }
+
+func (s *Sequence) fields() []Field[Sequence] {
+	return []Field[Sequence]{
+		{Name: "state", Doc: "absent: stop replicating it.", Default: "present", Example: "absent", Into: func(s *Sequence) any { return &s.State }},
+	}
+}
+
+// sequenceList reads a list of names, or a mapping from names to options.
+type sequenceList struct{ into *Named[Sequence] }
+
+func (l sequenceList) shape() shape {
+	var zero Sequence
+	return shape{kind: "map", doc: zero.about(), fields: describe[Sequence, *Sequence](), oneOf: []string{"null", "list"}}
+}
+
+func (l sequenceList) decode(d *decoder, n *yaml.Node) {
+	if n = d.follow(n); n == nil {
+		return
+	}
+	if n.Kind == yaml.SequenceNode { // the same thing as a mapping to nothing
+		as := &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Line: n.Line, Column: n.Column}
+		for _, item := range n.Content {
+			as.Content = append(as.Content, item, &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null", Line: item.Line, Column: item.Column})
+		}
+		n = as
+	}
+	namedOf[Sequence, *Sequence]{l.into, "sequence", relationName}.decode(d, n)
+}
