@@ -67,6 +67,25 @@ func Place(dsn string) string {
 	return place(cfg)
 }
 
+// Location is a conninfo for other nodes: where dsn leads, without role and
+// password, which are theirs to know. Empty when dsn cannot be read.
+func Location(dsn string) string {
+	cfg, err := parse(dsn)
+	if err != nil {
+		return ""
+	}
+	return fmt.Sprintf("host=%s port=%d dbname=%s", conninfo(cfg.Host), cfg.Port, conninfo(cfg.Database))
+}
+
+// conninfo quotes a value where a conninfo string needs it.
+// Source: PostgreSQL documentation, 34.1.1.1 Keyword/Value Connection Strings.
+func conninfo(value string) string {
+	if value != "" && !strings.ContainsAny(value, " '\\\t\n") {
+		return value
+	}
+	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(value) + "'"
+}
+
 func place(cfg *pgx.ConnConfig) string {
 	return fmt.Sprintf("host=%s port=%d dbname=%s user=%s", cfg.Host, cfg.Port, cfg.Database, cfg.User)
 }

@@ -78,6 +78,25 @@ func (t *Tx) Script(ctx context.Context, text string) error {
 	})
 }
 
+// Attempt calls f so that its failure does not end the transaction: what f did is
+// undone, and the transaction goes on.
+func (t *Tx) Attempt(ctx context.Context, f func() error) error {
+	if _, err := t.Exec(ctx, "savepoint attempt"); err != nil {
+		return err
+	}
+	err := f()
+	if err == nil || Code(err) == "" { // without a code the session itself is gone
+		if err == nil {
+			_, err = t.Exec(ctx, "release savepoint attempt")
+		}
+		return err
+	}
+	if _, back := t.Exec(ctx, "rollback to savepoint attempt"); back != nil {
+		return errors.Join(err, back)
+	}
+	return err
+}
+
 // Catalog runs q and returns its rows as they came.
 func (t *Tx) Catalog(ctx context.Context, q sql.Catalog) ([]json.RawMessage, error) {
 	return Rows[json.RawMessage](ctx, t, q.Text)

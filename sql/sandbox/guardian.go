@@ -62,6 +62,16 @@ func credential() *syscall.Credential {
 	return &syscall.Credential{Uid: 65534, Gid: 65534}
 }
 
+// alive reports whether a process runs: a zombie does not.
+func alive(pid int) bool {
+	if syscall.Kill(pid, 0) != nil {
+		return false
+	}
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	_, rest, _ := strings.Cut(string(text), ") ")
+	return err != nil && exists("/proc/self") == false || strings.TrimSpace(rest) != "" && rest[0] != 'Z'
+}
+
 // children lists the processes whose parent is pid, from /proc; elsewhere none,
 // and the server's children notice by themselves that it has gone.
 func children(pid int) []int {

@@ -209,6 +209,11 @@ func (s *Server) Kill() {
 		syscall.Kill(pid, syscall.SIGKILL)
 	}
 	s.wait()
+	for _, pid := range family { // they hold the shared memory until they are gone
+		for i := 0; i < 1000 && alive(pid); i++ {
+			time.Sleep(2 * time.Millisecond)
+		}
+	}
 }
 
 // Halt stops the server in an orderly way and keeps its folder.

@@ -1,0 +1,15 @@
+-- One row per table that is replicated here: how far its copy is, and the foreign keys that
+-- wait for it.
+select jsonb_build_object(
+           'queue', t.queue_name,
+           'name', t.table_name,
+           'merge_state', t.merge_state,
+           'custom_snapshot', t.custom_snapshot,
+           'dropped_ddl', t.dropped_ddl is not null,
+           'pending_fkeys', (
+               select count(*)
+                 from londiste.pending_fkeys f
+                where coalesce(t.dest_table, t.table_name) in (f.from_table, f.to_table)))
+  from londiste.table_info t
+ where t.local
+ order by t.queue_name, t.table_name

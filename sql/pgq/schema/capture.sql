@@ -1,0 +1,297 @@
+-- Capturing tables: triggers that feed a queue.
+--
+-- The trigger's arguments are what was asked for; the function behind it is what
+-- was made of that. Comparing the two tells whether the table changed since.
+
+-- The arguments of a trigger, as the catalog keeps them: each ended by a zero byte.
+create or replace function pgq._trigger_args(i_args bytea, i_count int4)
+returns text[]
+language sql stable
+as $$
+    select coalesce(array_agg(convert_from(decode(arg, 'hex'), getdatabaseencoding()) order by place), '{}')
+      from unnest(string_to_array(regexp_replace(encode(i_args, 'hex'), '(..)', '\1 ', 'g'), '00 '))
+           with ordinality a (arg, place)
+     where place <= i_count;
+$$;
+
+-- Every trigger that feeds a queue, but those that partitions inherit.
+create or replace function pgq._captures(
+    out queue_name text, out table_name text, out trigger_name text, out args text[], out enabled text,
+    out generated bool, out table_oid oid, out function_oid oid, out source text)
+returns setof record
+language sql stable
+as $$
+    select a.args[1], n.nspname || '.' || c.relname, t.tgname::text, a.args[2:],
+           case t.tgenabled when 'O' then 'origin' when 'A' then 'always' when 'R' then 'replica' else 'disabled' end,
+           p.proname ~ '^_capture_\d+_\d+$', c.oid, p.oid, p.prosrc
+      from pg_catalog.pg_proc p
+      join pg_catalog.pg_trigger t on t.tgfoid = p.oid
+      join pg_catalog.pg_class c on c.oid = t.tgrelid
+      join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+     cross join lateral (select pgq._trigger_args(t.tgargs, t.tgnargs) as args) a
+     where p.pronamespace = 'pgq'::regnamespace
+       and (p.proname in ('logutriga', 'jsontriga', 'sqltriga', 'logtriga') or p.proname ~ '^_capture_\d+_\d+$')
+       and not t.tgisinternal
+       and t.tgparentid = 0;
+$$;
+
+-- What a generated function was made from: its own text, and the table's name,
+-- columns and key. It is kept as the function's comment, so that a query over all
+-- captured tables can tell which functions are out of date without generating
+-- them anew; capture.sql beside the Go, and londiste's, compute the same.
+create or replace function pgq._capture_mark(i_function oid, i_table oid)
+returns text
+language sql stable
+as $$
+    select 'capture ' || md5(p.prosrc) || ' ' || md5(
+               n.nspname || '.' || c.relname || ' '
+               || (select string_agg(a.attname || ' ' || a.atttypid, ',' order by a.attnum)
+                     from pg_catalog.pg_attribute a
+                    where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped)
+               || ' ' || coalesce((select i.indkey::text from pg_catalog.pg_index i where i.indrelid = c.oid and i.indisprimary), ''))
+      from pg_catalog.pg_proc p, pg_catalog.pg_class c
+      join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+     where p.oid = i_function and c.oid = i_table;
+$$;
+
+-- Says whether a generated function is what would be generated now. What cannot
+-- be generated any more is not.
+create or replace function pgq._is_current(i_queue_name text, i_table_name text, i_args text[], i_source text)
+returns bool
+language plpgsql stable
+as $$
+begin
+    return coalesce(pgq.capture_source(i_queue_name, i_table_name, i_args) = i_source, false);
+exception
+    when others then
+        return false;
+end;
+$$;
+
+-- Every captured table, and whether its trigger does what its arguments say.
+-- Generic functions look the table up themselves and are always current.
+create or replace function pgq.get_capture_info(
+    out queue_name text, out table_name text, out trigger_name text, out args text[], out enabled text,
+    out generated bool, out is_current bool)
+returns setof record
+language sql stable
+as $$
+    select c.queue_name, c.table_name, c.trigger_name, c.args, c.enabled, c.generated,
+           c.enabled in ('origin', 'always')
+           and (not c.generated or pgq._is_current(c.queue_name, c.table_name, c.args, c.source))
+      from pgq._captures() c
+     order by c.queue_name, c.table_name, c.trigger_name;
+$$;
+
+-- Refuses options that a generated function cannot have, or that name what does
+-- not exist: better now than when the table is written. Expressions are tried in
+-- the search path that they will have.
+create or replace function pgq._check_capture(i_table oid, i_args text[])
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    _opt      record;
+    _columns  text[];
+    _name     text;
+begin
+    select * into _opt from pgq._read_options(i_args);
+    if _opt.do_skip then
+        raise exception 'SKIP does not work in AFTER trigger.';
+    end if;
+    select array_agg(col_name) into _columns from pgq._columns(i_table);
+    foreach _name in array coalesce(_opt.ignored, '{}') || coalesce(_opt.keys, '{}') loop
+        if not _name = any (_columns) then
+            raise exception 'table % has no column "%"', i_table::regclass, _name
+                  using errcode = 'undefined_column';
+        end if;
+    end loop;
+    foreach _name in array _columns loop
+        if starts_with(_name, '_pgq_ev_')
+           and _name not in ('_pgq_ev_type', '_pgq_ev_data', '_pgq_ev_extra1', '_pgq_ev_extra2',
+                             '_pgq_ev_extra3', '_pgq_ev_extra4') then
+            raise exception 'Unknown magic column: %', _name;
+        end if;
+    end loop;
+    foreach _name in array array_remove(_opt.ev_exprs, null) loop
+        execute format('select (%s) from (select (null::%s).*) r where false',
+                       pgq._qualify_columns(_name, _columns), i_table::regclass);
+    end loop;
+    if _opt.when_expr is not null then
+        execute format('select from (select (null::%2$s).*) r where false and (%1$s)',
+                       pgq._qualify_columns(_opt.when_expr, _columns), i_table::regclass);
+    end if;
+end;
+$$;
+
+-- The name of the trigger that goes with a row trigger, cut to what a name may be.
+create or replace function pgq._truncate_trigger(i_trigger_name text)
+returns name
+language plpgsql immutable
+as $$
+declare
+    _name  text := i_trigger_name;
+begin
+    while octet_length(_name) > 63 - length('_truncate') loop
+        _name := left(_name, -1);
+    end loop;
+    return (_name || '_truncate')::name;
+end;
+$$;
+
+-- Makes one trigger be as wanted. Returns whether it had to be changed. One that
+-- is as wanted is left alone, for every change waits for a lock on the table.
+create or replace function pgq._set_trigger(i_table regclass, i_name name, i_function regprocedure, i_truncate bool, i_args text[])
+returns bool
+language plpgsql
+as $$
+declare
+    _trigger  record;
+    _changed  bool := false;
+begin
+    select t.*, pgq._trigger_args(t.tgargs, t.tgnargs) as args
+      into _trigger
+      from pg_catalog.pg_trigger t
+     where t.tgrelid = i_table and t.tgname = i_name and not t.tgisinternal;
+    -- 29: after insert, delete and update of each row. 32: after truncate.
+    if not found
+       or _trigger.tgfoid <> i_function
+       or _trigger.tgtype <> (case when i_truncate then 32 else 29 end)
+       or _trigger.args <> i_args
+       or _trigger.tgqual is not null
+       or cardinality(_trigger.tgattr::int2[]) > 0 then
+        execute format('create or replace trigger %I after %s on %s for each %s execute function %s(%s)',
+                       i_name, case when i_truncate then 'truncate' else 'insert or update or delete' end, i_table,
+                       case when i_truncate then 'statement' else 'row' end,
+                       i_function::oid::regproc,
+                       (select string_agg(quote_literal(arg), ', ' order by place)
+                          from unnest(i_args) with ordinality a (arg, place)));
+        _changed := true;
+    end if;
+    if _trigger.tgenabled in ('D', 'R') then
+        execute format('alter table %s enable trigger %I', i_table, i_name);
+        _changed := true;
+    end if;
+    return _changed;
+end;
+$$;
+
+-- Drops generated functions that no trigger uses any more, of those that the
+-- caller owns.
+create or replace function pgq._drop_unused_captures()
+returns void
+language plpgsql
+as $$
+declare
+    _function  regprocedure;
+begin
+    for _function in
+        select p.oid from pg_catalog.pg_proc p
+         where p.pronamespace = 'pgq'::regnamespace
+           and p.proname ~ '^_capture_\d+_\d+$'
+           and pg_catalog.pg_has_role(p.proowner, 'usage')
+           and not exists (select 1 from pg_catalog.pg_trigger t where t.tgfoid = p.oid)
+    loop
+        execute format('drop function %s', _function);
+    end loop;
+end;
+$$;
+
+-- Captures a table into a queue with a trigger function made for the two of them,
+-- and a second trigger for truncate. The options are those of pgq.jsontriga but
+-- SKIP; expressions see pg_catalog only, so other functions need their schema.
+-- The function runs as the caller, who needs the right to write to the queue, so
+-- that those who write the table do not. Returns 1 when something was changed, 0
+-- when all was already so.
+create or replace function pgq.create_capture(i_queue_name text, i_table_name text, i_trigger_name text, i_args text[])
+returns int4
+language plpgsql
+as $$
+declare
+    _queue_id  int4;
+    _table     regclass := pgq._table_oid(i_table_name);
+    _name      text;
+    _function  regprocedure;
+    _source    text;
+    _settings  text;
+    _trigger   name;
+    _changed   bool := false;
+begin
+    select queue_id into _queue_id from pgq.queue where queue_name = i_queue_name;
+    if not found then
+        raise exception 'No such queue' using detail = format('queue: %s', i_queue_name);
+    end if;
+    if _table is null then
+        raise exception 'table % does not exist', i_table_name using errcode = 'undefined_table';
+    end if;
+    perform pgq._check_capture(_table, i_args);
+
+    _name := format('pgq._capture_%s_%s', _queue_id, _table::oid);
+    _function := to_regprocedure(_name || '()');
+    _source := pgq.capture_source(i_queue_name, i_table_name, i_args);
+    _settings := pgq._capture_settings(_table, i_args);
+    if _function is null
+       or not exists (
+            select 1 from pg_catalog.pg_proc p
+             where p.oid = _function
+               and p.prosrc = _source
+               and p.prosecdef
+               and p.proconfig[1] = 'search_path=pg_catalog, pg_temp'
+               and cardinality(p.proconfig) = 1 + (select count(*) from regexp_matches(_settings, 'set ', 'g'))) then
+        execute format('create or replace function %s() returns trigger language plpgsql security definer'
+                       ' set search_path = pg_catalog, pg_temp %s as %L', _name, _settings, _source);
+        execute format('revoke all on function %s() from public', _name);
+        _function := to_regprocedure(_name || '()');
+        _changed := true;
+    end if;
+    if obj_description(_function, 'pg_proc') is distinct from pgq._capture_mark(_function, _table) then
+        execute format('comment on function %s() is %L', _name, pgq._capture_mark(_function, _table));
+        _changed := true;
+    end if;
+
+    -- One capture per queue and table: under another name it would double events.
+    for _trigger in
+        select t.tgname from pg_catalog.pg_trigger t
+         where t.tgrelid = _table and t.tgfoid = _function and t.tgparentid = 0
+           and t.tgname not in (i_trigger_name::name, pgq._truncate_trigger(i_trigger_name))
+    loop
+        execute format('drop trigger %I on %s', _trigger, _table);
+        _changed := true;
+    end loop;
+
+    if pgq._set_trigger(_table, i_trigger_name::name, _function, false, i_queue_name || coalesce(i_args, '{}')) then
+        _changed := true;
+    end if;
+    if pgq._set_trigger(_table, pgq._truncate_trigger(i_trigger_name), _function, true, i_queue_name || coalesce(i_args, '{}')) then
+        _changed := true;
+    end if;
+    if _changed then
+        perform pgq._drop_unused_captures();
+    end if;
+    return _changed::int4;
+end;
+$$;
+
+-- Stops capturing a table into a queue, whichever function does it. Returns the
+-- number of triggers dropped.
+create or replace function pgq.drop_capture(i_queue_name text, i_table_name text)
+returns int4
+language plpgsql
+as $$
+declare
+    _table    regclass := pgq._table_oid(i_table_name);
+    _trigger  text;
+    _count    int4 := 0;
+begin
+    for _trigger in
+        select c.trigger_name from pgq._captures() c
+         where c.queue_name = i_queue_name and c.table_oid = _table
+    loop
+        execute format('drop trigger %I on %s', _trigger, _table);
+        _count := _count + 1;
+    end loop;
+    perform pgq._drop_unused_captures();
+    return _count;
+end;
+$$;
