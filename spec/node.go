@@ -6,6 +6,7 @@ type Node struct {
 	Type     NodeType `json:"type"`
 	Provider string   `json:"provider"`
 	Worker   string   `json:"worker"` // empty: the planner's name for it
+	Paused   bool     `json:"paused"`
 	State    State    `json:"state"`
 }
 
@@ -19,6 +20,8 @@ func (n *Node) fields() []Field[Node] {
 			Catalog: "pgq_node.local_state.provider_node", Into: func(n *Node) any { return &n.Provider }},
 		{Name: "worker", Doc: "Name of the consumer that replays this node. Set it only to match an existing installation.", Default: "QUEUE.NODE", Example: "shop_edge1_worker",
 			Catalog: "pgq_node.node_info.worker_name", Into: func(n *Node) any { return &n.Worker }},
+		{Name: "paused", Doc: "true: the worker stands still, and events collect on the provider.", Default: "false", Example: "true",
+			Catalog: "pgq_node.local_state.paused", Into: func(n *Node) any { return &n.Paused }},
 		{Name: "state", Doc: "absent: take the node out of the cascade; tables keep their rows.", Default: "present", Example: "absent", Hazard: "drops-node",
 			Into: func(n *Node) any { return &n.State }},
 	}

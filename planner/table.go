@@ -1,0 +1,360 @@
+package planner
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/skytools-go/skytools/spec"
+	"github.com/skytools-go/skytools/sql"
+	"github.com/skytools-go/skytools/sql/londiste"
+)
+
+// tableState is what is compared of a replicated table on one node. How far its
+// copy is, is progress and not compared.
+type tableState struct {
+	Dest     string            `json:"dest,omitempty"` // its name here, when it is another
+	Where    string            `json:"where,omitempty"`
+	Attrs    map[string]string `json:"attrs,omitempty"` // other attributes, such as a handler
+	Args     []string          `json:"args"`            // options of the trigger
+	Triggers string            `json:"triggers"`        // capture, deny (leaf), none, or what is wrong with them
+}
+
+// Attributes that skytools gives a meaning to. Those of the original keep theirs.
+// Source: contract/londiste.md section 1.5.
+const (
+	attrWhere    = londiste.AttrWhere
+	attrCopyNode = "copy_node"
+)
+
+var tableKind = Kind[tableState]{
+	Name:     "table",
+	Catalog:  londiste.Tables,
+	Read:     readTable,
+	Declared: declaredTables,
+	Steps:    tableSteps,
+	Needs:    tableNeeds,
+	Recreate: recopies,
+	Hazards:  tableHazards,
+	Notes:    tableNotes,
+	Adopt:    adoptTable,
+}
+
+// recopies reports a change after which the rows here are not those that belong
+// here.
+func recopies(o Object[tableState]) bool {
+	return o.Have != nil && o.Want != nil && (o.Have.Where != o.Want.Where || o.Have.Dest != o.Want.Dest)
+}
+
+func readTable(raw json.RawMessage) (string, tableState, bool, error) {
+	var row londiste.Table
+	if err := json.Unmarshal(raw, &row); err != nil || !row.Local {
+		return row.Queue + "/" + row.Name, tableState{}, false, err
+	}
+	t := tableState{Attrs: map[string]string{}, Args: []string{}, Triggers: "none"}
+	if row.Dest != row.Name {
+		t.Dest = row.Dest
+	}
+	for key, value := range row.Attrs {
+		switch {
+		case key == attrWhere && value != nil:
+			t.Where = *value
+		case key == attrCopyNode: // where to copy from says nothing about what is there
+		case value == nil:
+			t.Attrs[key] = ""
+		default:
+			t.Attrs[key] = *value
+		}
+	}
+	truncate := false
+	for _, trigger := range row.Triggers {
+		if slices.Contains(trigger.Events, "truncate") {
+			truncate = trigger.Enabled
+			continue
+		}
+		t.Args, t.Triggers = triggerOptions(row, trigger)
+	}
+	if t.Triggers == "capture" && !truncate {
+		t.Triggers = "capture, but no truncate"
+	}
+	return row.Queue + "/" + row.Name, t, true, nil
+}
+
+// triggerOptions separates what the YAML asked for from what registration adds.
+// Source: contract/londiste.md section 1.6.
+func triggerOptions(row londiste.Table, t londiste.Trigger) (args []string, kind string) {
+	args, kind = []string{}, "capture"
+	for _, arg := range t.Args[min(1, len(t.Args)):] {
+		switch {
+		case arg == "deny":
+			kind = "deny"
+		case row.Dest != row.Name && arg == "ev_extra1="+sql.Literal(row.Name):
+		default:
+			args = append(args, arg)
+		}
+	}
+	switch {
+	case !t.Enabled:
+		kind = "disabled"
+	case t.Generated && !t.IsCurrent:
+		kind = "outdated"
+	}
+	return args, kind
+}
+
+func declaredTables(s *Scene) []Declared[tableState] {
+	var all []Declared[tableState]
+	for i := range s.Set.Queues {
+		q := &s.Set.Queues[i]
+		for j := range q.Tables {
+			t := &q.Tables[j]
+			for _, name := range expand(s, q, t) {
+				for k := range q.Nodes {
+					if d, ok := declareTable(s, q, t, name, &q.Nodes[k]); ok {
+						all = append(all, d)
+					}
+				}
+			}
+		}
+	}
+	return all
+}
+
+// holds reports whether a node has a table.
+func holds(t *spec.Table, n *spec.Node) bool {
+	_, named := t.On[n.Name]
+	return n.Type == spec.Root || len(t.On) == 0 || named
+}
+
+func declareTable(s *Scene, q *spec.Queue, t *spec.Table, name string, n *spec.Node) (Declared[tableState], bool) {
+	d := Declared[tableState]{Database: n.Name, Name: q.Name + "/" + name, At: t.At}
+	if !holds(t, n) || s.isDead(n.Name) {
+		return d, false
+	}
+	if t.State == spec.Absent || n.State == spec.Absent || q.State == spec.Absent {
+		return d, true
+	}
+	have := objects(s, n.Name, "table", readTable)[d.Name]
+	w := tableState{Where: t.On[n.Name].Where, Attrs: map[string]string{}, Args: t.Args(), Triggers: "capture"}
+	if as := t.On[n.Name].As; as != name {
+		w.Dest = as
+	}
+	for key, value := range have.Attrs { // handlers and the like, which the YAML does not speak of
+		w.Attrs[key] = value
+	}
+	if n.Type == spec.Leaf {
+		w.Args, w.Triggers = have.Args, "deny"
+		if have.Triggers == "none" { // registered without triggers, which a leaf may be
+			w.Triggers = "none"
+		}
+	}
+	w.Args = notNil(w.Args)
+	d.Want = &w
+	d.Refuse = refuseTable(s, q, t, name, n, w.Dest)
+	return d, true
+}
+
+// refuseTable says why a table cannot be replicated to a node.
+func refuseTable(s *Scene, q *spec.Queue, t *spec.Table, name string, n *spec.Node, dest string) *Diagnostic {
+	db, root := s.database(n.Name), s.database(q.Home())
+	if !db.reached() || !root.reached() || db.Unreadable[structures.Kind] != "" {
+		return nil
+	}
+	source, ok := structureOf(s, q.Home(), name)
+	if !ok {
+		return &Diagnostic{Code: "no-table", Message: fmt.Sprintf("table %s does not exist on the root, %s", name, q.Home()), Try: nearestTable(s, q.Home(), name)}
+	}
+	if source.PrimaryKey == nil {
+		return &Diagnostic{Code: "no-primary-key", Message: fmt.Sprintf("table %s has no primary key on %s: nobody could say which row an update means", name, q.Home()),
+			Try: "alter table " + sql.ParseName(name).Ident() + " add primary key (...)"}
+	}
+	for _, column := range t.Ignore {
+		if !source.has(column) {
+			return &Diagnostic{Code: "no-column", Message: "table " + name + " has no column " + column, Try: near(column, source.columns())}
+		}
+	}
+	local, ok := structureOf(s, n.Name, orName(dest, name))
+	if !ok && t.Create == spec.CreateNo {
+		return &Diagnostic{Code: "no-table", Message: fmt.Sprintf("table %s does not exist on %s", orName(dest, name), n.Name),
+			Try: "write create: full (or table) to have it made like the provider's"}
+	}
+	if ok && local.PrimaryKey == nil {
+		return &Diagnostic{Code: "no-primary-key", Message: fmt.Sprintf("table %s has no primary key on %s", orName(dest, name), n.Name),
+			Try: "alter table " + sql.ParseName(orName(dest, name)).Ident() + " add primary key (...)"}
+	}
+	return nil
+}
+
+func orName(dest, name string) string {
+	if dest != "" {
+		return dest
+	}
+	return name
+}
+
+// supplier is the nearest node upstream that holds the table; the root does.
+func supplier(q *spec.Queue, t *spec.Table, n *spec.Node) *spec.Node {
+	for up := q.Nodes.Get(n.Provider); up != nil; up = q.Nodes.Get(up.Provider) {
+		if holds(t, up) {
+			return up
+		}
+	}
+	return nil
+}
+
+// lookup finds a table's declaration, also behind a pattern.
+func lookup(s *Scene, queue, name string) (*spec.Queue, *spec.Table) {
+	q := s.Set.Queues.Get(queue)
+	if q == nil {
+		return nil, nil
+	}
+	if t := q.Tables.Get(name); t != nil {
+		return q, t
+	}
+	for i := range q.Tables {
+		if t := &q.Tables[i]; t.Pattern() && slices.Contains(expand(s, q, t), name) {
+			return q, t
+		}
+	}
+	return q, nil
+}
+
+func tableNeeds(s *Scene, o Object[tableState]) []Address {
+	queue, name := splitName(o.Name)
+	needs := []Address{{"node", queue, o.Database}}
+	q, t := lookup(s, queue, name)
+	if t == nil {
+		return needs
+	}
+	if up := supplier(q, t, q.Nodes.Get(o.Database)); up != nil {
+		needs = append(needs, Address{"table", o.Name, up.Name})
+	}
+	return needs
+}
+
+func tableSteps(s *Scene, o Object[tableState]) []Draft[tableState] {
+	queue, name := splitName(o.Name)
+	if o.Want == nil {
+		return []Draft[tableState]{{Title: "stop replicating", Gone: true, Do: []sql.Stmt{londiste.LocalRemoveTable(queue, name)}}}
+	}
+	q, t := lookup(s, queue, name)
+	n := q.Nodes.Get(o.Database)
+	add := addTable(s, q, t, name, n, o.Want)
+	switch {
+	case o.Have == nil:
+		do, title := createMissing(s, q, t, name, n, o.Want), "register"
+		if len(do) > 0 {
+			title = "create and register"
+		}
+		if n.Type != spec.Root {
+			do = append(do, londiste.GlobalAddTable(queue, name)) // the root's event may still be on its way
+		}
+		return []Draft[tableState]{{Title: title, Do: append(do, add), StatementTimeout: 300_000}}
+	case recopies(o):
+		do := append([]sql.Stmt{londiste.LocalRemoveTable(queue, name)}, createMissing(s, q, t, name, n, o.Want)...)
+		return []Draft[tableState]{{Title: "copy again", Do: append(do, londiste.GlobalAddTable(queue, name), add)}}
+	}
+	return []Draft[tableState]{{Title: "renew triggers", Do: []sql.Stmt{londiste.LocalChangeHandler(queue, name, o.Want.Args, attrs(q, t, n, o.Want))}}}
+}
+
+func addTable(s *Scene, q *spec.Queue, t *spec.Table, name string, n *spec.Node, w *tableState) sql.Stmt {
+	args := slices.Clone(w.Args)
+	if t.Copy == spec.CopyNo && n.Type != spec.Root {
+		args = append(args, "expect_sync")
+	}
+	return londiste.LocalAddTable(q.Name, name, londiste.AddTable{Args: args, Attrs: attrs(q, t, n, w), Dest: w.Dest})
+}
+
+// attrs are the stored attributes. Where the provider does not hold the table,
+// the copy has to look for it further upstream.
+func attrs(q *spec.Queue, t *spec.Table, n *spec.Node, w *tableState) londiste.Dict {
+	d := londiste.Dict{}
+	for key, value := range w.Attrs {
+		d[key] = &value
+	}
+	if w.Where != "" {
+		d[attrWhere] = &w.Where
+	}
+	if up := supplier(q, t, n); up != nil && up.Name != n.Provider {
+		find := "?"
+		d[attrCopyNode] = &find
+	}
+	return d
+}
+
+// createMissing is the DDL of a table that the node does not have.
+func createMissing(s *Scene, q *spec.Queue, t *spec.Table, name string, n *spec.Node, w *tableState) []sql.Stmt {
+	dest := orName(w.Dest, name)
+	if _, ok := structureOf(s, n.Name, dest); ok || t.Create == spec.CreateNo || n.Type == spec.Root {
+		return nil
+	}
+	source, ok := structureOf(s, q.Home(), name)
+	if !ok {
+		return nil
+	}
+	mode := londiste.TableOnly
+	if t.Create == spec.CreateFull {
+		mode = londiste.Full
+	}
+	return londiste.CreateTable(source.Structure, sql.ParseName(dest), mode)
+}
+
+func tableHazards(s *Scene, o Object[tableState]) []Hazard {
+	queue, name := splitName(o.Name)
+	q, t := lookup(s, queue, name)
+	if o.Want == nil {
+		return []Hazard{hazard("drops-table", "%s is no longer replicated here; its rows stay as they are", name)}
+	}
+	n := q.Nodes.Get(o.Database)
+	size, known := s.sizeOf(o.Database, orName(o.Want.Dest, name))
+	switch {
+	case n.Type == spec.Root || t.Copy == spec.CopyNo:
+	case recopies(o):
+		return []Hazard{hazard("recopies-table", "it is emptied and copied again; readers see it empty or partial meanwhile")}
+	case o.Have == nil && known && size > 0:
+		return []Hazard{hazard("recopies-table", "%s on %s holds %s of rows, which the copy replaces; copy: no keeps them", orName(o.Want.Dest, name), o.Database, bytes(size))}
+	}
+	return nil
+}
+
+func tableNotes(s *Scene, o Object[tableState]) []string {
+	queue, name := splitName(o.Name)
+	q, t := lookup(s, queue, name)
+	if o.Want == nil || t == nil {
+		return nil
+	}
+	n := q.Nodes.Get(o.Database)
+	if n.Type == spec.Root {
+		return nil
+	}
+	var notes []string
+	up := supplier(q, t, n)
+	if o.Have == nil || recopies(o) {
+		if t.Copy == spec.CopyNo {
+			notes = append(notes, "no copy: the rows are expected to be the same already")
+		} else if size, ok := s.sizeOf(q.Home(), name); ok && up != nil {
+			notes = append(notes, fmt.Sprintf("copy of about %s from %s, by skytools run", bytes(size), up.Name))
+		}
+	}
+	source, _ := structureOf(s, q.Home(), name)
+	local, ok := structureOf(s, n.Name, orName(o.Want.Dest, name))
+	if !ok {
+		notes = append(notes, "the table is created like that of "+q.Home()+" ("+string(t.Create)+")")
+		if len(source.Fkeys) > 0 && t.Create == spec.CreateFull {
+			notes = append(notes, "foreign keys are not created")
+		}
+		return notes
+	}
+	for _, d := range londiste.Differences(source.Structure, local.Structure) {
+		notes = append(notes, fmt.Sprintf("differs from %s in %s: %s there, %s here", q.Home(), d.Path, orNothing(d.Provider), orNothing(d.Subscriber)))
+	}
+	return notes
+}
+
+func orNothing(text string) string {
+	if text == "" {
+		return "nothing"
+	}
+	return strings.ReplaceAll(text, "\n", " ")
+}
