@@ -1,0 +1,30 @@
+-- Roles for skytools. Make them once per server, and repeat the parts below "in each
+-- database" in every managed one. Nothing here needs to be a superuser later on.
+-- Choose the names you like, and give each a password or a certificate.
+
+-- 1. plan, drift, status, observe: can only read.
+create role skytools_plan login;
+alter role skytools_plan set default_transaction_read_only = on;
+
+-- 2. run: ticks queues, replays tables. Its role must own the replicated tables on
+--    subscribers, or be a member of their owner, to empty and copy them.
+create role skytools_run login;
+
+-- 3. apply: installs schemas, creates queues, nodes and triggers. It must own the
+--    captured and replicated tables, or be a member of their owner.
+create role skytools_apply login createrole;
+
+-- In each database, before the first apply (as its owner or a superuser):
+--   grant connect, create on database DATABASE to skytools_apply;
+--   grant connect on database DATABASE to skytools_plan, skytools_run;
+--   grant TABLE_OWNER to skytools_apply, skytools_run;
+
+-- After the first apply, which creates the group roles (as skytools_apply):
+--   grant pgq_reader to skytools_plan;
+--   grant pgq_admin, londiste_writer to skytools_run;
+
+-- On servers with subscribers, from PostgreSQL 15 on (as a superuser), so that user
+-- triggers and foreign keys stay silent while changes are replayed:
+--   grant set on parameter session_replication_role to skytools_run;
+-- Without it, and before 15 without a superuser, replay works all the same; triggers
+-- and foreign keys of subscribers then fire for replayed rows.

@@ -1,0 +1,189 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+
+	"github.com/skytools-go/skytools/planner"
+	"github.com/skytools-go/skytools/runners/status"
+	"github.com/skytools-go/skytools/spec"
+)
+
+func (a *app) wait() *cobra.Command {
+	var paths []string
+	var what string
+	var limit time.Duration
+	cmd := &cobra.Command{
+		Use: "wait [ADDRESS...]", Short: "Wait until tables are in sync; reads only",
+		Long: `Waits until every replicated table that matches (globs are fine; none: all) is in
+sync, with a progress bar for each copy. The copies are made by skytools run.`,
+		RunE: func(cmd *cobra.Command, globs []string) error {
+			if what != "ok" {
+				return usage("wait: --for knows only ok")
+			}
+			set, err := a.load(paths)
+			if err != nil {
+				return err
+			}
+			return a.waitTables(cmd.Context(), set, globs, limit)
+		},
+	}
+	f := cmd.Flags()
+	f.StringArrayVarP(&paths, "spec", "s", nil, "where the YAML is; default: the working directory")
+	f.StringVar(&what, "for", "ok", "what to wait for: ok")
+	f.DurationVar(&limit, "limit", 0, "give up after this long; 0: never")
+	return cmd
+}
+
+// waited is one table that is waited for.
+type waited struct {
+	address planner.Address
+	table   status.Table
+	problem string // of its node
+}
+
+// waitTables returns when all tables that match are in sync.
+func (a *app) waitTables(ctx context.Context, set *spec.Set, globs []string, limit time.Duration) error {
+	ctx, cancel := waitContext(ctx, limit)
+	defer cancel()
+	show := a.newProgress()
+	defer show.end()
+	for began := time.Now(); ; {
+		all, unread := matching(status.Collect(ctx, sources(set), a.timeout), globs)
+		left := slices.DeleteFunc(slices.Clone(all), func(w waited) bool { return w.table.State == "ok" })
+		show.update(all)
+		if len(left) == 0 && unread == "" && ctx.Err() == nil {
+			if len(all) == 0 {
+				return &codeError{code: exitError, message: "wait: no replicated table matches", hint: "skytools status lists what there is"}
+			}
+			show.end()
+			a.talk("%d tables in sync after %s.", len(all), time.Since(began).Round(100*time.Millisecond))
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			show.end()
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				return &codeError{code: exitIncomplete, message: giveUp(left, unread, limit), hint: "is skytools run running? look with: skytools status"}
+			}
+			return ctx.Err()
+		case <-time.After(pollEvery(time.Since(began))):
+		}
+	}
+}
+
+// pollEvery asks often at first and less often later.
+func pollEvery(waited time.Duration) time.Duration {
+	switch {
+	case waited < 30*time.Second:
+		return 300 * time.Millisecond
+	case waited < 5*time.Minute:
+		return 2 * time.Second
+	}
+	return 10 * time.Second
+}
+
+func giveUp(left []waited, unread string, limit time.Duration) string {
+	if unread != "" {
+		return fmt.Sprintf("waited %s: %s", limit, unread)
+	}
+	var names []string
+	for _, w := range left[:min(len(left), 5)] {
+		text := fmt.Sprintf("%s is %s", w.address, w.table.State)
+		if w.problem != "" {
+			text += " (" + w.problem + ")"
+		}
+		names = append(names, text)
+	}
+	if len(left) > 5 {
+		names = append(names, fmt.Sprintf("and %d more", len(left)-5))
+	}
+	return fmt.Sprintf("waited %s: %s", limit, strings.Join(names, ", "))
+}
+
+func matching(r *status.Report, globs []string) (all []waited, unread string) {
+	for _, d := range r.Databases {
+		if d.Error != "" {
+			unread = d.Name + ": " + d.Error
+		}
+		for _, n := range d.Nodes {
+			for _, t := range n.Tables {
+				at := planner.Address{Kind: "table", Name: n.Queue + "/" + t.Name, Database: d.Name}
+				if n.Type != "root" && (len(globs) == 0 || slices.ContainsFunc(globs, at.Match)) {
+					all = append(all, waited{at, t, n.Error})
+				}
+			}
+		}
+	}
+	return all, unread
+}
+
+// progress shows how far the tables are: bars on a terminal, otherwise a line for
+// every table whose state changes.
+type progress struct {
+	app    *app
+	bars   *mpb.Progress
+	byName map[planner.Address]*mpb.Bar
+	state  map[planner.Address]string
+	note   map[planner.Address]*string
+}
+
+func (a *app) newProgress() *progress {
+	p := &progress{app: a, byName: map[planner.Address]*mpb.Bar{}, state: map[planner.Address]string{}, note: map[planner.Address]*string{}}
+	if a.ErrTTY && !a.quiet && a.format == "text" {
+		p.bars = mpb.New(mpb.WithOutput(a.Err), mpb.WithWidth(36), mpb.WithRefreshRate(120*time.Millisecond))
+	}
+	return p
+}
+
+func (p *progress) update(all []waited) {
+	for _, w := range all {
+		changed := p.state[w.address] != w.table.State
+		first := p.state[w.address] == ""
+		p.state[w.address] = w.table.State
+		if p.bars == nil {
+			if changed && !(first && w.table.State == "ok") {
+				p.app.talk("  %-50s %s", w.address, w.table.State)
+			}
+			continue
+		}
+		if p.byName[w.address] == nil && w.table.State != "ok" {
+			p.add(w)
+		}
+		if b := p.byName[w.address]; b != nil {
+			*p.note[w.address] = w.table.State
+			b.SetCurrent(int64(w.table.Progress * 1000))
+		}
+	}
+}
+
+func (p *progress) add(w waited) {
+	note := new(string)
+	p.note[w.address] = note
+	p.byName[w.address] = p.bars.AddBar(1000,
+		mpb.PrependDecorators(decor.Name(fmt.Sprintf("  %-44s ", w.address))),
+		mpb.AppendDecorators(decor.Percentage(decor.WC{W: 5}), decor.Any(func(decor.Statistics) string { return "  " + *note })),
+	)
+}
+
+// end leaves the bars as they are.
+func (p *progress) end() {
+	if p.bars == nil {
+		return
+	}
+	for _, b := range p.byName {
+		if !b.Completed() {
+			b.Abort(false)
+		}
+	}
+	p.bars.Wait()
+	p.bars = nil
+}

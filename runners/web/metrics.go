@@ -1,0 +1,84 @@
+package web
+
+import (
+	"context"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/skytools-go/skytools/runners/group"
+)
+
+// collector turns a status report into metrics at every scrape: what is shown and
+// what is measured cannot differ.
+type collector struct{ server *Server }
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("skytools_"+name, help, labels, nil)
+}
+
+var (
+	databaseUp    = desc("database_up", "Whether the database could be read.", "database")
+	queueNew      = desc("queue_new_events", "Events after the newest tick.", "database", "queue")
+	queueTick     = desc("queue_tick", "Newest tick.", "database", "queue")
+	queueTickLag  = desc("queue_ticker_lag_seconds", "Time since the newest tick.", "database", "queue")
+	queueBytes    = desc("queue_bytes", "Size of the queue's data tables with their indexes.", "database", "queue")
+	consumerLag   = desc("consumer_lag_seconds", "Age of the tick that the consumer is at.", "database", "queue", "consumer")
+	consumerNew   = desc("consumer_pending_events", "Events that the consumer has not read, up to the newest tick.", "database", "queue", "consumer")
+	consumerHolds = desc("consumer_holds_back_seconds", "How long a due rotation has been waiting for the consumer.", "database", "queue", "consumer")
+	nodeTick      = desc("node_tick", "Tick up to which the node has replayed.", "database", "queue", "type")
+	nodeLag       = desc("node_lag_seconds", "How far the node is behind its provider.", "database", "queue")
+	nodeFailing   = desc("node_failing", "Whether the node's worker has stored an error.", "database", "queue")
+	nodePaused    = desc("node_paused", "Whether the node's worker is paused.", "database", "queue")
+	tableInSync   = desc("table_in_sync", "Whether the replicated table's copy is complete.", "database", "queue", "table")
+	loopRunning   = desc("loop_running", "Whether this process runs the loop.", "loop")
+	loopFailures  = desc("loop_failures", "Failures of the loop in a row.", "loop")
+)
+
+// Describe sends nothing: the metrics depend on what there is.
+func (c *collector) Describe(chan<- *prometheus.Desc) {}
+
+// Collect reads the report.
+func (c *collector) Collect(out chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	for _, d := range c.server.report(ctx).Databases {
+		gauge(databaseUp, truth(d.Error == ""), d.Name)
+		for _, q := range d.Queues {
+			gauge(queueNew, float64(q.New), d.Name, q.Name)
+			gauge(queueTick, float64(q.LastTick), d.Name, q.Name)
+			gauge(queueTickLag, q.TickerLag, d.Name, q.Name)
+			gauge(queueBytes, float64(q.Bytes), d.Name, q.Name)
+			for _, r := range q.Consumers {
+				gauge(consumerLag, r.Lag, d.Name, q.Name, r.Name)
+				gauge(consumerNew, float64(r.Pending), d.Name, q.Name, r.Name)
+				gauge(consumerHolds, r.HoldsBack, d.Name, q.Name, r.Name)
+			}
+		}
+		for _, n := range d.Nodes {
+			gauge(nodeTick, float64(n.Tick), d.Name, n.Queue, n.Type)
+			gauge(nodeFailing, truth(n.Error != ""), d.Name, n.Queue)
+			gauge(nodePaused, truth(n.Paused), d.Name, n.Queue)
+			if n.Lag != nil {
+				gauge(nodeLag, *n.Lag, d.Name, n.Queue)
+			}
+			for _, t := range n.Tables {
+				gauge(tableInSync, truth(t.State == "ok"), d.Name, n.Queue, t.Name)
+			}
+		}
+	}
+	for _, l := range c.server.Loops() {
+		gauge(loopRunning, truth(l.State == group.Running), l.Name)
+		gauge(loopFailures, float64(l.Failures), l.Name)
+	}
+}
+
+func truth(ok bool) float64 {
+	if ok {
+		return 1
+	}
+	return 0
+}
