@@ -24,6 +24,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/skytools-go/skytools/applier/observe"
 	"github.com/skytools-go/skytools/planner"
 	"github.com/skytools-go/skytools/sql/meta"
 	"github.com/skytools-go/skytools/sql/pg"
@@ -68,6 +69,10 @@ func (a *Applier) Apply(ctx context.Context, plan *planner.Plan) (*Outcome, erro
 	defer a.close()
 	a.say(Event{Type: "plan", Note: fmt.Sprintf("%d steps", len(plan.Steps))})
 	if err := a.open(ctx); err != nil {
+		return outcome, err
+	}
+	if err := a.preflight(ctx); err != nil {
+		outcome.Stale++
 		return outcome, err
 	}
 	err := a.steps(ctx, outcome)
@@ -132,6 +137,40 @@ func (a *Applier) dial(ctx context.Context, node string) (*pg.Conn, error) {
 
 // app is how other sessions see this apply.
 func (a *Applier) app() string { return "skytools apply " + a.plan.ShortDigest() + " " + a.By }
+
+// preflight looks at every object of the plan before anything is changed. An object
+// that is at none of the points that the plan knows makes the plan stale as a
+// whole: then nothing is changed anywhere. Each step looks again in its own
+// transaction, so this is no guarantee, only the common case.
+func (a *Applier) preflight(ctx context.Context) error {
+	steps := map[planner.Address][]*planner.Step{}
+	for _, s := range a.plan.Steps {
+		steps[s.Address] = append(steps[s.Address], s)
+	}
+	found := map[planner.Address]planner.State{}
+	for _, node := range slices.Sorted(maps.Keys(a.sessions)) {
+		var wanted []planner.Address
+		for address := range steps {
+			if address.Database == node {
+				wanted = append(wanted, address)
+			}
+		}
+		states, err := observe.Objects(ctx, a.sessions[node].conn, wanted)
+		if err != nil {
+			return fmt.Errorf("%s: %w", node, err)
+		}
+		maps.Copy(found, states)
+	}
+	for _, first := range a.plan.Steps {
+		known := slices.ContainsFunc(steps[first.Address], func(s *planner.Step) bool {
+			return s.Expect.Holds(found[s.Address]) || s.Result.Holds(found[s.Address])
+		})
+		if !known {
+			return &StaleError{first, found[first.Address], a.plan.MadeAt}
+		}
+	}
+	return nil
+}
 
 // verify makes sure that the database is the one of the plan.
 func (a *Applier) verify(ctx context.Context, node string, conn *pg.Conn) error {

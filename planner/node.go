@@ -47,9 +47,9 @@ var nodeKind = Kind[nodeState]{
 		needs := append(home(o.Address), Address{"schema", "pgq_node", o.Database}, Address{"schema", "londiste", o.Database})
 		if o.Want == nil {
 			if o.Have != nil && o.Have.Type != pgqnode.Root {
-				needs = append(needs, Address{"node", o.Name, o.Have.Provider})
+				return append(needs, Address{"node", o.Name, o.Have.Provider})
 			}
-			return needs
+			return append(needs, Address{"queue", o.Name, o.Database})
 		}
 		if o.Want.Type == pgqnode.Root {
 			return append(needs, Address{"queue", o.Name, o.Database})

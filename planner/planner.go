@@ -61,6 +61,21 @@ func Find(a Address, rows []json.RawMessage) (State, error) {
 	return k.find(rows, a.Name)
 }
 
+// FindAll returns the states of all objects among the catalog rows of a kind, by name.
+func FindAll(kind string, rows []json.RawMessage) (map[string]State, error) {
+	k, all := kindOf(kind), map[string]State{}
+	for _, row := range rows {
+		name, state, ok, err := k.read(row)
+		if err != nil {
+			return nil, fmt.Errorf("read a %s: %w", kind, err)
+		}
+		if ok {
+			all[name] = state
+		}
+	}
+	return all, nil
+}
+
 // CatalogOf is the query that finds objects of a kind.
 func CatalogOf(name string) (sql.Catalog, bool) {
 	k := kindOf(name)

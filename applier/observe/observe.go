@@ -207,6 +207,36 @@ func Object(ctx context.Context, tx *pg.Tx, a planner.Address) (planner.State, e
 	return planner.Find(a, rows)
 }
 
+// Objects reads the states of several objects of one database at once.
+func Objects(ctx context.Context, conn *pg.Conn, addresses []planner.Address) (map[planner.Address]planner.State, error) {
+	states, byKind := map[planner.Address]planner.State{}, map[string]map[string]planner.State{}
+	err := conn.Read(ctx, func(tx *pg.Tx) error {
+		if _, err := tx.Exec(ctx, "set local jit = off"); err != nil {
+			return err
+		}
+		for _, a := range addresses {
+			if byKind[a.Kind] == nil {
+				q, ok := planner.CatalogOf(a.Kind)
+				if !ok {
+					return fmt.Errorf("%s: there is no kind %q", a, a.Kind)
+				}
+				rows, _, err := attempt(ctx, tx, q)
+				if err != nil {
+					return err
+				}
+				if byKind[a.Kind], err = planner.FindAll(a.Kind, rows); err != nil {
+					return err
+				}
+			}
+			if states[a] = byKind[a.Kind][a.Name]; states[a] == nil {
+				states[a] = planner.State{}
+			}
+		}
+		return nil
+	})
+	return states, err
+}
+
 // look prepares a transaction for reading one object: names as [pg.Conn.Read] has
 // them, and the name that catalogs with many rows limit themselves to.
 const look = "select set_config('search_path', '', true), set_config('jit', 'off', true), set_config('skytools.only', $1, true)"
