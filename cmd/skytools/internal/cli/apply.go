@@ -156,7 +156,7 @@ func (a *app) carryOut(ctx context.Context, set *spec.Set, plan *planner.Plan, f
 		return &codeError{code: exitPart} // told step by step
 	}
 	if err == nil && f.wait {
-		return nil //WAIT
+		return a.waitTables(ctx, set, nil, 0)
 	}
 	return err
 }

@@ -123,8 +123,8 @@ New here? Try: skytools demo`,
 
 // commands are all subcommands, in the order of the help.
 var commands = []func(*app) *cobra.Command{
-	(*app).validate, (*app).plan, (*app).show, (*app).apply, (*app).drift,
-	(*app).adopt, (*app).forget, (*app).observe, (*app).unlock,
+	(*app).demo, (*app).validate, (*app).plan, (*app).show, (*app).apply, (*app).drift, (*app).status, (*app).wait,
+	(*app).adopt, (*app).forget, (*app).observe, (*app).run, (*app).unlock,
 	(*app).schema, (*app).explain, (*app).completion, (*app).version, (*app).sandbox, (*app).sql,
 }
 

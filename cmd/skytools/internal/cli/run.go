@@ -1,0 +1,208 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/cobra"
+
+	"github.com/skytools-go/skytools/runners"
+	"github.com/skytools-go/skytools/runners/cascade"
+	"github.com/skytools-go/skytools/runners/group"
+	"github.com/skytools-go/skytools/runners/maint"
+	"github.com/skytools-go/skytools/runners/replay"
+	"github.com/skytools-go/skytools/runners/status"
+	"github.com/skytools-go/skytools/runners/tick"
+	"github.com/skytools-go/skytools/runners/web"
+	"github.com/skytools-go/skytools/spec"
+	"github.com/skytools-go/skytools/sql/meta"
+)
+
+type runFlags struct {
+	listen string
+	nodes  []string
+	only   []string
+	copies int
+}
+
+func (a *app) run() *cobra.Command {
+	var f runFlags
+	cmd := &cobra.Command{
+		Use: "run [PATH...]", Short: "Run the loops: ticks, upkeep, replay and copies",
+		Long: `Runs the loops of the declared topology until it is told to stop. Several processes,
+on several hosts, may run the same YAML: an advisory lock decides who runs each loop,
+and another takes over within seconds when that one ends.
+
+The first interrupt finishes the batches in hand and stops; the second stops at once.
+Either way nothing is lost: positions are stored with the data.`,
+		RunE: func(cmd *cobra.Command, paths []string) error {
+			set, err := a.load(paths)
+			if err != nil {
+				return err
+			}
+			for _, n := range f.nodes {
+				if set.Database(n) == nil {
+					return usage("run: --node: database %q is not declared", n)
+				}
+			}
+			return a.runLoops(cmd.Context(), set, &f)
+		},
+	}
+	fl := cmd.Flags()
+	fl.StringVar(&f.listen, "listen", "", "serve the status page, /status.json and /metrics here, such as 127.0.0.1:8080")
+	fl.StringArrayVar(&f.nodes, "node", nil, "run only the loops of this database; repeatable")
+	fl.StringArrayVar(&f.only, "only", nil, "run only these: tick, maint, replay; repeatable")
+	fl.IntVar(&f.copies, "copies", 2, "tables copied at a time to each node")
+	return cmd
+}
+
+func (a *app) logger() hclog.Logger {
+	colour := hclog.ColorOff
+	if a.Colour(a.colour) && a.ErrTTY {
+		colour = hclog.ForceColor
+	}
+	return hclog.New(&hclog.LoggerOptions{
+		Name: "run", Level: hclog.LevelFromString(a.logLevel), Output: a.Err, JSONFormat: a.logJSON, Color: colour, TimeFormat: "15:04:05.000Z", TimeFn: func() time.Time { return time.Now().UTC() },
+	})
+}
+
+func (a *app) runLoops(ctx context.Context, set *spec.Set, f *runFlags) error {
+	log := a.logger()
+	loops, stats := loopsOf(set, f, log)
+	if len(loops) == 0 {
+		return &codeError{code: exitError, message: "run: the YAML declares no queue for these databases", hint: "skytools explain queue"}
+	}
+	g := &group.Group{App: "skytools run", Log: log}
+	served := make(chan error, 1)
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	if f.listen != "" {
+		server := &web.Server{
+			Cluster: set.Cluster, Loops: g.Status, Extra: stats,
+			Collect: func(ctx context.Context) *status.Report {
+				return status.Collect(ctx, sources(set), min(a.timeout, 10*time.Second))
+			},
+		}
+		go func() {
+			err := server.Run(ctx, f.listen)
+			if served <- err; err != nil {
+				stop() // an address that cannot be served is a mistake to see at once
+			}
+		}()
+	} else {
+		served <- nil
+	}
+	log.Info("running", "cluster", set.Cluster, "loops", len(loops), "version", Version())
+	ended := make(chan struct{})
+	go func() { // say what the signal did, at once
+		select {
+		case <-ctx.Done():
+			log.Info("stopping: batches in hand are finished; interrupt again to stop at once")
+		case <-ended:
+		}
+	}()
+	g.Run(runners.WithHardStop(ctx, a.hard), loops...)
+	close(ended)
+	stop()
+	if err := <-served; err != nil {
+		return err
+	}
+	if a.hard.Err() != nil {
+		log.Warn("stopped at once: batches in hand were given up and will be done again")
+		return &codeError{code: exitInterrupted}
+	}
+	log.Info("stopped")
+	return nil
+}
+
+// loopsOf lists the loops of the declared topology. A loop is named by what it does
+// and where; its lock is the same for everybody who does that there.
+func loopsOf(set *spec.Set, f *runFlags, log hclog.Logger) ([]group.Loop, []prometheus.Collector) {
+	wanted := func(kind, database string) bool {
+		return (len(f.only) == 0 || slices.Contains(f.only, kind)) && (len(f.nodes) == 0 || slices.Contains(f.nodes, database))
+	}
+	var loops []group.Loop
+	var collectors []prometheus.Collector
+	add := func(kind, name, database, what string, run func(context.Context) error) {
+		loops = append(loops, group.Loop{Name: name, Key: meta.LockKey(what), Run: run,
+			DSN: func(ctx context.Context) (string, error) { return direct(set)(ctx, database) }})
+	}
+	counter := func(name, help, loop string, value func() float64) {
+		collectors = append(collectors, prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "skytools_" + name, Help: help, ConstLabels: prometheus.Labels{"loop": loop}}, value))
+	}
+	for _, database := range homes(set) {
+		reach := func(ctx context.Context) (string, error) { return direct(set)(ctx, database) }
+		if name := "tick@" + database; wanted("tick", database) {
+			s := &tick.Stats{}
+			counter("ticks_total", "Ticks made.", name, func() float64 { return float64(s.Ticks.Load()) })
+			add("tick", name, database, "tick", tick.New(tick.Config{DSN: reach, Log: log.Named(name), Stats: s}).Run)
+		}
+		if name := "maint@" + database; wanted("maint", database) {
+			s := &maint.Stats{}
+			counter("maintenance_failures_total", "Maintenance operations that failed.", name, func() float64 { return float64(s.Failures.Load()) })
+			counter("retried_events_total", "Events delivered again.", name, func() float64 { return float64(s.Retried.Load()) })
+			add("maint", name, database, "maint", maint.New(maint.Config{DSN: reach, Log: log.Named(name), Stats: s}).Run)
+		}
+	}
+	for _, q := range set.Queues {
+		for _, n := range q.Nodes {
+			name := fmt.Sprintf("replay %s@%s", q.Name, n.Name)
+			if q.State == spec.Absent || n.State == spec.Absent || set.Database(n.Name).State == spec.Dead || !wanted("replay", n.Name) {
+				continue
+			}
+			s := &replay.Stats{}
+			counter("batches_total", "Batches replayed.", name, func() float64 { return float64(s.Batches.Load()) })
+			counter("events_total", "Events replayed.", name, func() float64 { return float64(s.Events.Load()) })
+			add("replay", name, n.Name, "replay "+q.Name, func(ctx context.Context) error {
+				w := cascade.New(cascade.Config{
+					Queue: q.Name, Copies: f.copies, Log: log.Named(name), Stats: s,
+					DSN:   func(ctx context.Context) (string, error) { return direct(set)(ctx, n.Name) },
+					Reach: reachNode(set),
+				})
+				defer w.Close()
+				return w.Run(ctx)
+			})
+		}
+	}
+	return loops, collectors
+}
+
+// reachNode connects to declared databases as the YAML says, and to others where
+// the cascade says that they are.
+func reachNode(set *spec.Set) func(context.Context, string, string) (string, error) {
+	return func(ctx context.Context, node, location string) (string, error) {
+		if d := set.Database(node); d != nil && d.State != spec.Dead {
+			return direct(set)(ctx, node)
+		}
+		return location, nil
+	}
+}
+
+// homes are the databases that have queues to look after.
+func homes(set *spec.Set) []string {
+	all := map[string]bool{}
+	for _, q := range set.Queues {
+		if q.State == spec.Absent {
+			continue
+		}
+		if !q.Cascade() {
+			all[q.On] = true
+		}
+		for _, n := range q.Nodes {
+			all[n.Name] = all[n.Name] || n.State == spec.Present
+		}
+	}
+	var names []string
+	for name, has := range all {
+		if d := set.Database(name); has && d != nil && d.State != spec.Dead {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}

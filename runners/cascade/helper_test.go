@@ -1,0 +1,303 @@
+package cascade_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/skytools-go/skytools/runners/cascade"
+	"github.com/skytools-go/skytools/runners/replay"
+	"github.com/skytools-go/skytools/sql"
+	"github.com/skytools-go/skytools/sql/londiste"
+	"github.com/skytools-go/skytools/sql/pg"
+	"github.com/skytools-go/skytools/sql/pgq"
+	"github.com/skytools-go/skytools/sql/pgqcoop"
+	"github.com/skytools-go/skytools/sql/pgqnode"
+	"github.com/skytools-go/skytools/sql/sandbox"
+	"github.com/skytools-go/skytools/sql/sandbox/sandboxtest"
+)
+
+const queue = "shop"
+
+var templates sync.Map // server folder -> name of the template database
+
+// database makes a database that has the schemas.
+func database(t testing.TB, s *sandbox.Server) *sandboxtest.DB {
+	t.Helper()
+	name, known := templates.Load(s.Dir)
+	if !known {
+		conn, err := pg.Dial(t.Context(), s.DSN("postgres"), pg.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		name = "skytools_template"
+		if _, err := conn.Exec(t.Context(), "create database skytools_template"); err != nil {
+			t.Fatal(err)
+		}
+		db := &sandboxtest.DB{Name: "skytools_template", DSN: s.DSN("skytools_template"), Server: s}
+		db.Install(t, pgq.Schema, pgqcoop.Schema, pgqnode.Schema, londiste.Schema)
+		templates.Store(s.Dir, name)
+	}
+	return sandboxtest.DatabaseOn(t, s, name.(string))
+}
+
+// A node of a cascade under test.
+type node struct {
+	t    testing.TB
+	db   *sandboxtest.DB
+	name string
+
+	mu      sync.Mutex
+	session *pg.Conn
+	cleaned bool
+}
+
+// with lends the node's session to f. A session that breaks is replaced at the next use.
+func (n *node) with(f func(c *pg.Conn) error) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.session == nil || n.session.Closed() {
+		c, err := pg.Dial(context.Background(), n.db.DSN, pg.Options{App: "test"})
+		if err != nil {
+			return err
+		}
+		n.session = c
+		if !n.cleaned {
+			n.cleaned = true
+			n.t.Cleanup(func() { n.mu.Lock(); defer n.mu.Unlock(); n.session.Close() })
+		}
+	}
+	return f(n.session)
+}
+
+func (n *node) run(text string) {
+	n.t.Helper()
+	err := n.with(func(c *pg.Conn) error { return c.Script(context.Background(), text) })
+	if err != nil {
+		n.t.Fatalf("%s: %s: %v", n.name, text, err)
+	}
+}
+
+func (n *node) must(stmts ...sql.Stmt) {
+	n.t.Helper()
+	for _, s := range stmts {
+		err := n.with(func(c *pg.Conn) error { return replay.Call(context.Background(), c, s) })
+		if err != nil {
+			n.t.Fatalf("%s: %s: %v", n.name, s.Pasteable(), err)
+		}
+	}
+}
+
+func (n *node) text(query string, args ...any) string {
+	n.t.Helper()
+	got, err := n.ask(query, args...)
+	if err != nil {
+		n.t.Fatalf("%s: %s: %v", n.name, query, err)
+	}
+	return got
+}
+
+func (n *node) ask(query string, args ...any) (string, error) {
+	answer := "NULL"
+	err := n.with(func(c *pg.Conn) error {
+		got, err := pg.One[*string](context.Background(), c, query, args...)
+		if got != nil {
+			answer = *got
+		}
+		return err
+	})
+	return answer, err
+}
+
+// rows is a table's content, in one text.
+func (n *node) rows(table string) string {
+	n.t.Helper()
+	return n.text("select coalesce(string_agg(r::text, E'\\n' order by r::text collate \"C\"), '') from " + table + " r")
+}
+
+// a cascadeOf nodes: the first is the root, each other one reads from the one before.
+func newRoot(t testing.TB, s *sandbox.Server, name string) *node {
+	t.Helper()
+	n := &node{t: t, db: database(t, s), name: name}
+	n.must(pgqnode.RegisterLocation(queue, name, n.db.DSN, false), pgqnode.CreateRoot(queue, name, name+"_worker"))
+	n.run("update pgq.queue set queue_ticker_max_lag = '0', queue_ticker_idle_period = '1 hour'")
+	return n
+}
+
+func (n *node) add(s *sandbox.Server, root *node, name, typ string) *node {
+	n.t.Helper()
+	m := &node{t: n.t, db: database(n.t, s), name: name}
+	root.must(pgqnode.RegisterLocation(queue, name, m.db.DSN, false))
+	if n != root {
+		n.must(pgqnode.RegisterLocation(queue, name, m.db.DSN, false))
+	}
+	n.must(pgqnode.RegisterSubscriber(queue, name, name+"_worker", 0))
+	at := n.text("select last_tick::text from pgq.get_consumer_info($1, '.global_watermark')", queue)
+	var tick int64
+	fmt.Sscan(at, &tick)
+	m.must(pgqnode.RegisterLocation(queue, name, m.db.DSN, false), pgqnode.RegisterLocation(queue, n.name, n.db.DSN, false))
+	if root != n {
+		m.must(pgqnode.RegisterLocation(queue, root.name, root.db.DSN, false))
+	}
+	if typ == pgqnode.Branch {
+		m.must(pgqnode.CreateBranch(queue, name, name+"_worker", n.name, tick))
+	} else {
+		m.must(pgqnode.CreateLeaf(queue, name, name+"_worker", n.name, tick, ""))
+	}
+	return m
+}
+
+// tick makes a tick on a root, in any case.
+func (n *node) tick() {
+	n.t.Helper()
+	n.run("select pgq.force_tick('" + queue + "')")
+	n.run("select pgq.ticker('" + queue + "')")
+}
+
+// ticking runs a ticker as a daemon would, until the test ends or the returned
+// function is called. Errors are those of a server that is down.
+func (n *node) ticking(every time.Duration) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for ctx.Err() == nil {
+			n.ask("select pgq.ticker($1)::text", queue)
+			select {
+			case <-ctx.Done():
+			case <-time.After(every):
+			}
+		}
+	}()
+	stop = func() { cancel(); <-done }
+	n.t.Cleanup(stop)
+	return stop
+}
+
+func (n *node) config() cascade.Config {
+	c := cascade.Config{
+		Queue: queue, Poll: 100 * time.Millisecond, Watermark: 50 * time.Millisecond,
+		DSN: func(context.Context) (string, error) { return n.db.DSN, nil },
+	}
+	if os.Getenv("SKYTOOLS_TEST_LOG") != "" {
+		c.Log = hclog.New(&hclog.LoggerOptions{Level: hclog.Debug, Name: n.name})
+	}
+	return c
+}
+
+// start keeps a worker running, as the group does, until the test ends or stop is
+// called. Errors go to the returned list.
+func (n *node) start(change ...func(*cascade.Config)) *kept {
+	c := n.config()
+	for _, f := range change {
+		f(&c)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	k := &kept{t: n.t, done: make(chan struct{}), cancel: cancel}
+	w := cascade.New(c)
+	go func() {
+		defer close(k.done)
+		for ctx.Err() == nil {
+			if err := w.Run(ctx); err != nil {
+				k.mu.Lock()
+				k.errs = append(k.errs, err)
+				k.mu.Unlock()
+				select {
+				case <-ctx.Done():
+				case <-time.After(100 * time.Millisecond):
+				}
+			}
+		}
+	}()
+	n.t.Cleanup(k.stop)
+	return k
+}
+
+type kept struct {
+	t      testing.TB
+	mu     sync.Mutex
+	errs   []error
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
+func (k *kept) stop() { k.cancel(); <-k.done }
+
+// healthy fails the test if a round has failed.
+func (k *kept) healthy() {
+	k.t.Helper()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, err := range k.errs {
+		k.t.Errorf("a round failed: %v", err)
+	}
+}
+
+// drain does rounds until there is nothing more to do.
+func drain(t testing.TB, w *cascade.Worker) {
+	t.Helper()
+	for range 10_000 {
+		worked, err := w.RunOnce(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !worked {
+			return
+		}
+	}
+	t.Fatal("there is no end of it")
+}
+
+// eventually waits until query answers want.
+func (n *node) eventually(limit time.Duration, want, query string, args ...any) {
+	n.t.Helper()
+	var got string
+	var err error
+	for deadline := time.Now().Add(limit); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if got, err = n.ask(query, args...); err == nil && got == want {
+			return
+		}
+	}
+	n.t.Fatalf("%s: after %s %s\nis   %s (%v)\nwant %s\nerror: %s\ntables: %s", n.name, limit, query, got, err, want,
+		n.text("select coalesce(string_agg(consumer_name || ': ' || cur_error, '; '), '') from pgq_node.local_state"),
+		n.text("select coalesce(string_agg(concat_ws(' ', table_name, merge_state, custom_snapshot), '; '), '') from londiste.table_info"))
+}
+
+// inSync waits until all local tables of the node are the worker's.
+func (n *node) inSync(limit time.Duration) {
+	n.t.Helper()
+	n.eventually(limit, "0", "select count(*)::text from londiste.table_info where local and (merge_state is distinct from 'ok' or custom_snapshot is not null)")
+}
+
+// caughtUp waits until the node has completed the newest tick of root.
+func (n *node) caughtUp(root *node, limit time.Duration) {
+	n.t.Helper()
+	root.tick()
+	top := root.text("select max(tick_id)::text from pgq.tick")
+	n.eventually(limit, "true", "select (last_tick_id >= $1::text::int8)::text from pgq_node.local_state where consumer_name = $2", top, n.name+"_worker")
+}
+
+func (n *node) addTable(name string, o londiste.AddTable) {
+	n.t.Helper()
+	n.must(londiste.LocalAddTable(queue, name, o))
+}
+
+// sameTables fails the test unless the tables of two nodes are equal.
+func sameTables(t testing.TB, a, b *node, tables ...string) {
+	t.Helper()
+	for _, table := range tables {
+		name := sql.ParseName(table).Ident()
+		if x, y := a.rows(name), b.rows(name); x != y {
+			t.Errorf("%s differs: %s has %d rows, %s has %d\n%s\n--\n%s", table, a.name, strings.Count(x, "\n")+1, b.name, strings.Count(y, "\n")+1, short(x), short(y))
+		}
+	}
+}
+
+func short(s string) string { return s[:min(len(s), 2000)] }

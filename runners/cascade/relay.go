@@ -1,0 +1,99 @@
+package cascade
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"strconv"
+
+	"github.com/skytools-go/skytools/runners/replay"
+	"github.com/skytools-go/skytools/sql"
+	"github.com/skytools-go/skytools/sql/pg"
+)
+
+// relayBytes is how much a relay holds before it sends it on.
+const relayBytes = 4 << 20
+
+// A relay copies events into a branch's own queue, inside one transaction.
+type relay struct {
+	tx    *pg.Tx
+	queue string
+	table string
+	lines bytes.Buffer
+}
+
+// newRelay finds the table that takes events now. The transaction gets its id
+// before that: then a rotation from now on is younger, and readers still look into
+// the table that was current.
+//
+// The table is found without pgq.current_event_table, which refuses a closed queue
+// to sessions that may not take the replica role.
+func newRelay(ctx context.Context, tx *pg.Tx, queue string) (*relay, error) {
+	if _, err := tx.Exec(ctx, "select txid_current()"); err != nil {
+		return nil, err
+	}
+	name, err := pg.One[string](ctx, tx, "select queue_data_pfx || '_' || queue_cur_table from pgq.queue where queue_name = $1", queue)
+	if err != nil {
+		return nil, fmt.Errorf("find the event table of queue %s: %w", queue, err)
+	}
+	return &relay{tx: tx, queue: queue, table: dataTable(name)}, nil
+}
+
+func dataTable(name string) string { return sql.ParseName(name).Ident() }
+
+func (r *relay) add(ctx context.Context, e *replay.Event) error {
+	r.lines.WriteString(strconv.FormatInt(e.ID, 10))
+	for _, value := range [][]byte{e.Time, e.Type, e.Data, e.Extra[0], e.Extra[1], e.Extra[2], e.Extra[3]} {
+		r.lines.WriteByte('\t')
+		copyText(&r.lines, value)
+	}
+	r.lines.WriteByte('\n')
+	if r.lines.Len() >= relayBytes {
+		return r.flush(ctx)
+	}
+	return nil
+}
+
+// copyText writes a value in COPY's text format.
+// Source: PostgreSQL documentation, COPY, Text Format.
+func copyText(out *bytes.Buffer, value []byte) {
+	if value == nil {
+		out.WriteString(`\N`)
+		return
+	}
+	for start, i := 0, 0; ; i++ {
+		if i == len(value) {
+			out.Write(value[start:])
+			return
+		}
+		var c byte
+		switch value[i] {
+		case '\\':
+			c = '\\'
+		case '\n':
+			c = 'n'
+		case '\r':
+			c = 'r'
+		case '\t':
+			c = 't'
+		default:
+			continue
+		}
+		out.Write(value[start:i])
+		out.WriteByte('\\')
+		out.WriteByte(c)
+		start = i + 1
+	}
+}
+
+func (r *relay) flush(ctx context.Context) error {
+	if r.lines.Len() == 0 {
+		return nil
+	}
+	_, err := r.tx.CopyIn(ctx, &r.lines, "copy "+r.table+" (ev_id, ev_time, ev_type, ev_data, ev_extra1, ev_extra2, ev_extra3, ev_extra4) from stdin")
+	if err != nil {
+		return fmt.Errorf("copy events into queue %s: %w", r.queue, err)
+	}
+	r.lines.Reset()
+	return nil
+}

@@ -1,0 +1,288 @@
+// Package tablecopy brings one table of a subscriber in sync: it copies the rows
+// from a node that has them, and replays what happened meanwhile, until the table
+// is where the node's worker is and can be handed over to it.
+//
+// Where a copy stands is in londiste.table_info and in the position of the copy's
+// own consumer, so that it can be killed and started again at any moment:
+//
+//	in-copy       the rows are copied, in one transaction with the step to
+//	catching-up   the copy's consumer replays the table's events. Those that were
+//	              copied with the rows are skipped by custom_snapshot, which is
+//	              dropped at the first tick that covers it
+//	wanna-sync:T  tick T is completed; the worker may take over
+//	do-sync:T     the worker waits at tick T, the copy goes there
+//	ok            the worker's
+//
+// The worker alone makes the step to ok, when both have completed the same tick.
+// No snapshot outlives catching-up: it means nothing on another node.
+//
+// Source: contract/londiste.md section 2.
+package tablecopy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/skytools-go/skytools/runners"
+	"github.com/skytools-go/skytools/runners/replay"
+	"github.com/skytools-go/skytools/sql"
+	"github.com/skytools-go/skytools/sql/pg"
+	"github.com/skytools-go/skytools/sql/pgqnode"
+)
+
+// States of a table, beside replay.StateOK and the empty one.
+const (
+	InCopy     = "in-copy"
+	CatchingUp = "catching-up"
+	WannaSync  = "wanna-sync:"
+	DoSync     = "do-sync:"
+)
+
+// TickOf is the tick in a state such as wanna-sync:31; 0 if there is none.
+func TickOf(state string) int64 {
+	_, text, _ := strings.Cut(state, ":")
+	tick, _ := strconv.ParseInt(text, 10, 64)
+	return tick
+}
+
+// Consumer is the name of the consumer that copies a table for a worker.
+func Consumer(worker, table string) string { return worker + ".copy." + table }
+
+// Config says which table to copy, and who is replaying beside us.
+type Config struct {
+	Queue, Table string
+	Worker       string // the node's consumer
+	DSN          func(ctx context.Context) (string, error)
+	Reach        func(ctx context.Context, node, location string) (string, error)
+	Changed      func() // called when the worker should look at the table's state; may be nil
+	Log          hclog.Logger
+	Stats        *replay.Stats // may be nil
+}
+
+// near is how many ticks behind the worker a copy may be when it asks to be handed
+// over: the worker waits while they are replayed.
+const near = 5
+
+// A Copy is one table's copy. It is not safe for concurrent use.
+type Copy struct {
+	Config
+	consumer string
+	here     *pg.Conn
+	above    *pg.Conn
+	source   string // node that above leads to
+	root     *pg.Conn
+	forced   time.Time
+	replica  bool
+}
+
+// Run goes on until the table needs no copy any more: then the copy's consumer is
+// gone. An error leaves everything as it was for another Run.
+func Run(ctx context.Context, c Config) error {
+	t := &Copy{Config: c, consumer: Consumer(c.Worker, c.Table)}
+	if t.Log == nil {
+		t.Log = hclog.NewNullLogger()
+	}
+	if t.Changed == nil {
+		t.Changed = func() {}
+	}
+	defer t.close()
+	for {
+		if ctx.Err() != nil {
+			return nil
+		}
+		wait, done, err := t.step(ctx)
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			t.store(ctx, err)
+			return fmt.Errorf("copy table %s of queue %s: %w", t.Table, t.Queue, err)
+		}
+		if done {
+			return nil
+		}
+		if wait > 0 {
+			runners.Sleep(ctx, wait)
+		}
+	}
+}
+
+func (t *Copy) close() {
+	t.here.Close()
+	t.above.Close()
+	t.root.Close()
+}
+
+// store shows the error beside the copy's position.
+func (t *Copy) store(ctx context.Context, err error) {
+	if t.here == nil || t.here.Closed() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	replay.Call(ctx, t.here, pgqnode.SetConsumerError(t.Queue, t.consumer, err.Error()))
+}
+
+// A stand is where the copy and the worker are.
+type stand struct {
+	Registered *replay.Registered
+	Provider   string // of the worker
+	Worker     int64  // tick that it has completed
+	Source     string // node that the copy's consumer reads from; empty: it has no position
+	Completed  int64  // tick that the copy has completed
+}
+
+func (t *Copy) look(ctx context.Context) (*stand, error) {
+	if t.here == nil {
+		dsn, err := t.DSN(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if t.here, err = replay.Dial(ctx, dsn, pg.Options{App: t.app()}); err != nil {
+			return nil, err
+		}
+		if t.replica, err = replay.Become(ctx, t.here, t.Queue); err != nil {
+			return nil, err
+		}
+	}
+	r, err := replay.Lookup(ctx, t.here, t.Queue, t.Table)
+	if err != nil {
+		return nil, err
+	}
+	type row struct {
+		Provider, Source  string
+		Worker, Completed int64
+	}
+	p, err := pg.Struct[row](ctx, t.here, `
+		select w.provider_node as provider, w.last_tick_id as worker,
+		       coalesce(c.provider_node, '') as source, coalesce(c.last_tick_id, 0) as completed
+		  from pgq_node.local_state w
+		  left join pgq_node.local_state c on c.queue_name = w.queue_name and c.consumer_name = $3
+		 where w.queue_name = $1 and w.consumer_name = $2`, t.Queue, t.Worker, t.consumer)
+	if err != nil {
+		return nil, fmt.Errorf("read the positions of worker and copy: %w", err)
+	}
+	return &stand{r, p.Provider, p.Worker, p.Source, p.Completed}, nil
+}
+
+func (t *Copy) app() string { return "skytools copy " + t.Queue + " " + t.Table }
+
+// step does the next thing. It reports how long to wait before another one.
+func (t *Copy) step(ctx context.Context) (wait time.Duration, done bool, err error) {
+	s, err := t.look(ctx)
+	if err != nil {
+		return 0, false, err
+	}
+	r := s.Registered
+	if r == nil || !r.Local || r.State == "" || r.State == replay.StateOK {
+		return 0, true, t.leave(ctx, s)
+	}
+	if r.State != InCopy && s.Source == "" {
+		t.Log.Warn("the position of a copy is gone: it starts again", "queue", t.Queue, "table", t.Table, "state", r.State)
+		return 0, false, t.restart(ctx, r)
+	}
+	switch {
+	case r.State == InCopy:
+		return t.copy(ctx, s)
+	case r.State == CatchingUp:
+		return t.catchUp(ctx, s)
+	case r.Snapshot != "": // another program's
+		_, err := replay.SetState(ctx, t.here, t.Queue, t.Table, r.State, CatchingUp, r.Snapshot)
+		return 0, false, err
+	case strings.HasPrefix(r.State, WannaSync):
+		return 50 * time.Millisecond, false, nil
+	case strings.HasPrefix(r.State, DoSync):
+		if s.Completed >= TickOf(r.State) {
+			t.Changed()
+			return 20 * time.Millisecond, false, nil
+		}
+		return t.replayBatch(ctx, s)
+	}
+	return 0, false, fmt.Errorf("its state %q is unknown", r.State)
+}
+
+func (t *Copy) restart(ctx context.Context, r *replay.Registered) error {
+	_, err := replay.SetState(ctx, t.here, t.Queue, t.Table, r.State, InCopy, "")
+	return err
+}
+
+// leave gives up the copy's position, on the source first: a crash in between is
+// found by what is left here.
+func (t *Copy) leave(ctx context.Context, s *stand) error {
+	if s.Source == "" {
+		return nil
+	}
+	err := t.connect(ctx, s.Source)
+	if err == nil {
+		err = t.unregister(ctx)
+	}
+	if err != nil && !errors.Is(err, errGone) {
+		return fmt.Errorf("unregister %s on node %s: %w", t.consumer, s.Source, err)
+	}
+	return replay.Call(ctx, t.here, pgqnode.UnregisterConsumer(t.Queue, t.consumer))
+}
+
+func (t *Copy) unregister(ctx context.Context) error {
+	_, err := t.above.Exec(ctx, "select pgq.unregister_consumer($1, $2) from pgq.queue where queue_name = $1", t.Queue, t.consumer)
+	return err
+}
+
+// errGone says that a node is not a part of the cascade any more, or is dead.
+var errGone = errors.New("the cascade does not know such a node, or it is dead")
+
+// connect opens the session to a node to copy from.
+func (t *Copy) connect(ctx context.Context, node string) error {
+	if t.above != nil && t.source == node && !t.above.Closed() {
+		return nil
+	}
+	t.above.Close()
+	t.above = nil
+	conn, err := t.dial(ctx, node, t.app())
+	if err != nil {
+		return err
+	}
+	t.above, t.source = conn, node
+	return nil
+}
+
+func (t *Copy) dial(ctx context.Context, node, app string) (*pg.Conn, error) {
+	locations, err := pg.Rows[string](ctx, t.here,
+		"select node_location from pgq_node.get_queue_locations($1) where node_name = $2 and not dead", t.Queue, node)
+	if err != nil {
+		return nil, err
+	}
+	if len(locations) == 0 {
+		return nil, fmt.Errorf("node %s: %w", node, errGone)
+	}
+	return t.dialAt(ctx, node, locations[0], app)
+}
+
+func (t *Copy) dialAt(ctx context.Context, node, location, app string) (*pg.Conn, error) {
+	dsn := location
+	if t.Reach != nil {
+		var err error
+		if dsn, err = t.Reach(ctx, node, location); err != nil {
+			return nil, fmt.Errorf("node %s: %w", node, err)
+		}
+	}
+	conn, err := replay.Dial(ctx, dsn, pg.Options{App: app})
+	if err != nil {
+		return nil, fmt.Errorf("node %s: %w", node, err)
+	}
+	return conn, nil
+}
+
+// only selects the table's events.
+func (t *Copy) only() string {
+	names := sql.Literal(t.Table)
+	if bare, isPublic := strings.CutPrefix(t.Table, "public."); isPublic {
+		names += ", " + sql.Literal(bare)
+	}
+	return "ev_extra1 in (" + names + ")"
+}

@@ -1,0 +1,296 @@
+package tablecopy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/skytools-go/skytools/runners/replay"
+	"github.com/skytools-go/skytools/sql"
+	"github.com/skytools-go/skytools/sql/pg"
+	"github.com/skytools-go/skytools/sql/pgqnode"
+)
+
+// errNotReady says that the source itself is waiting for its copy.
+var errNotReady = errors.New("the table is not in sync there")
+
+// copy copies the rows. All of it, with the state that follows, is one transaction
+// here: a crash leaves the table as it was before.
+func (t *Copy) copy(ctx context.Context, s *stand) (wait time.Duration, done bool, err error) {
+	table, err := s.Registered.Table()
+	if err != nil {
+		return 0, false, err
+	}
+	if err := t.refuseMerge(ctx, table.Dest); err != nil {
+		return 0, false, err
+	}
+	node, err := t.chooseSource(ctx, s)
+	if err != nil {
+		return 0, false, err
+	}
+	if s.Source != "" && s.Source != node { // of an earlier copy
+		if err := t.leave(ctx, s); err != nil {
+			return 0, false, err
+		}
+	}
+	if err := t.connect(ctx, node); err != nil {
+		return 0, false, err
+	}
+	from, err := t.sourceTable(ctx, t.above)
+	if errors.Is(err, errNotReady) {
+		return time.Second, false, nil
+	}
+	if err != nil {
+		return 0, false, err
+	}
+	if err := t.register(ctx, node); err != nil {
+		return 0, false, err
+	}
+	if err := t.dropFkeys(ctx, table.Dest); err != nil {
+		return 0, false, err
+	}
+	start := time.Now()
+	rows, err := t.transfer(ctx, s, table, from)
+	if errors.Is(err, errNotReady) {
+		return time.Second, false, nil
+	}
+	if err != nil {
+		return 0, false, err
+	}
+	t.Log.Info("table is copied", "queue", t.Queue, "table", t.Table, "from", node, "rows", rows, "duration", time.Since(start))
+	if _, err := t.here.Exec(ctx, "analyze "+table.Dest.Ident()); err != nil && pg.Code(err) == "" {
+		return 0, false, err // the rows are there; only a lost session is worth an end
+	}
+	return 0, false, nil
+}
+
+// refuseMerge: several sources for one table would each empty it for their copy.
+func (t *Copy) refuseMerge(ctx context.Context, dest sql.Name) error {
+	others, err := pg.Rows[string](ctx, t.here, `
+		select queue_name || ': ' || table_name
+		  from londiste.table_info
+		 where coalesce(dest_table, table_name) = $3 and (local or dropped_ddl is not null)
+		   and ((queue_name, table_name) <> ($1, $2) or dropped_ddl is not null)`, t.Queue, t.Table, dest.String())
+	if err == nil && len(others) > 0 {
+		err = fmt.Errorf("%s has several sources (%s), and copying into a merged table is not implemented: copy it by hand and add it with expect_sync", dest, strings.Join(others, ", "))
+	}
+	return err
+}
+
+// chooseSource answers the node to copy from: the provider, or what the attribute
+// copy_node says; for a question mark the nearest node above that has the table.
+//
+// Source: contract/londiste.md section 2.7.
+func (t *Copy) chooseSource(ctx context.Context, s *stand) (string, error) {
+	switch node := s.Registered.Attrs.Get("copy_node"); node {
+	case "":
+		return s.Provider, nil
+	case "?":
+		return t.findSource(ctx, s.Provider)
+	default:
+		return node, nil
+	}
+}
+
+func (t *Copy) findSource(ctx context.Context, node string) (string, error) {
+	for range 50 {
+		if err := t.connect(ctx, node); err != nil {
+			return "", err
+		}
+		if _, err := t.sourceTable(ctx, t.above); err == nil || !errors.Is(err, errNotReady) && !errors.Is(err, errNotThere) {
+			return node, err
+		}
+		up, err := pg.One[*string](ctx, t.above, "select provider_node from pgq_node.get_node_info($1)", t.Queue)
+		if err != nil {
+			return "", err
+		}
+		if up == nil || *up == node {
+			break
+		}
+		node = *up
+	}
+	return "", fmt.Errorf("no node above has the table in sync")
+}
+
+var errNotThere = errors.New("the table is not replicated there")
+
+// sourceTable answers which table to copy from; errNotReady unless it is in sync.
+func (t *Copy) sourceTable(ctx context.Context, q pg.Queryer) (sql.Name, error) {
+	type row struct {
+		Dest  string
+		Ready bool
+	}
+	rows, err := pg.Structs[row](ctx, q, `
+		select coalesce(dest_table, table_name) as dest, coalesce(merge_state in ('ok', '?'), false) as ready
+		  from londiste.table_info where queue_name = $1 and table_name = $2 and local`, t.Queue, t.Table)
+	switch {
+	case err != nil:
+		return sql.Name{}, fmt.Errorf("look the table up on node %s: %w", t.source, err)
+	case len(rows) == 0:
+		return sql.Name{}, fmt.Errorf("node %s: %w", t.source, errNotThere)
+	case !rows[0].Ready:
+		return sql.Name{}, fmt.Errorf("node %s: %w", t.source, errNotReady)
+	}
+	return sql.ParseName(rows[0].Dest), nil
+}
+
+// register puts the copy's consumer at the source's newest tick, before the rows are
+// looked at: nothing is missed between them.
+func (t *Copy) register(ctx context.Context, node string) error {
+	tick, err := pg.One[int64](ctx, t.above, `
+		select t.tick_id from pgq.tick t join pgq.queue q on q.queue_id = t.tick_queue
+		 where q.queue_name = $1 order by t.tick_queue desc, t.tick_id desc limit 1`, t.Queue)
+	if err == nil {
+		_, err = t.above.Exec(ctx, "select pgq.register_consumer_at($1, $2, $3)", t.Queue, t.consumer, tick)
+	}
+	if err == nil {
+		err = replay.Call(ctx, t.here, pgqnode.RegisterConsumer(t.Queue, t.consumer, node, tick))
+	}
+	if err != nil {
+		return fmt.Errorf("register %s on node %s: %w", t.consumer, node, err)
+	}
+	return nil
+}
+
+// dropFkeys takes off every foreign key to and from the table, each in a transaction
+// of its own; the worker puts them back when both tables are in sync.
+func (t *Copy) dropFkeys(ctx context.Context, dest sql.Name) error {
+	type row struct{ Table, Name string }
+	keys, err := pg.Structs[row](ctx, t.here,
+		"select from_table as table, fkey_name as name from londiste.find_table_fkeys($1)", dest.String())
+	if err != nil {
+		return fmt.Errorf("find foreign keys: %w", err)
+	}
+	for _, k := range keys {
+		if _, err := t.here.Exec(ctx, "select londiste.drop_table_fkey($1, $2)", k.Table, k.Name); err != nil {
+			return fmt.Errorf("take off foreign key %s of %s: %w", k.Name, k.Table, err)
+		}
+	}
+	return nil
+}
+
+// transfer moves the rows and the state.
+func (t *Copy) transfer(ctx context.Context, s *stand, table *replay.Table, from sql.Name) (rows int64, err error) {
+	err = t.here.Write(ctx, func(tx *pg.Tx) error {
+		if _, err := tx.Exec(ctx, "lock table "+table.Dest.Ident()+" in access exclusive mode"); err != nil {
+			return fmt.Errorf("lock %s: %w", table.Dest, err)
+		}
+		// A second copy of the table has waited for the lock, and finds the state changed.
+		if r, err := replay.Lookup(ctx, tx, t.Queue, t.Table); err != nil || r == nil || r.State != InCopy {
+			return err
+		}
+		dest, err := replay.Describe(ctx, tx, table.Dest)
+		if err != nil {
+			return err
+		}
+		var indexes []index
+		if !dest.Partitioned {
+			if indexes, err = dropIndexes(ctx, tx, table.Dest); err != nil {
+				return err
+			}
+		}
+		if s.Registered.Attrs.Get("skip_truncate") != "1" {
+			if _, err := tx.Exec(ctx, "truncate "+dest.From(table.Dest)); err != nil {
+				return fmt.Errorf("empty %s: %w", table.Dest, err)
+			}
+		}
+		snapshot, n, err := t.pump(ctx, tx, table, dest, from)
+		if err != nil {
+			return err
+		}
+		rows = n
+		if err := createIndexes(ctx, tx, indexes); err != nil {
+			return err
+		}
+		moved, err := replay.SetState(ctx, tx, t.Queue, t.Table, InCopy, CatchingUp, snapshot)
+		if err == nil && !moved {
+			err = errors.New("its state was changed meanwhile: the copy is undone")
+		}
+		return err
+	})
+	return rows, err
+}
+
+// pump copies the rows as one snapshot of the source sees them, and returns that
+// snapshot.
+func (t *Copy) pump(ctx context.Context, tx *pg.Tx, table *replay.Table, dest *replay.Relation, from sql.Name) (snapshot string, rows int64, err error) {
+	err = t.above.Snapshot(ctx, func(above *pg.Tx) error {
+		if snapshot, err = pg.One[string](ctx, above, "select txid_current_snapshot()::text"); err != nil {
+			return err
+		}
+		// Again, in this snapshot: rows and state must be of one moment.
+		if name, err := t.sourceTable(ctx, above); err != nil || name != from {
+			return errors.Join(err, errNotReady)
+		}
+		source, err := replay.Describe(ctx, above, from)
+		if err != nil {
+			return err
+		}
+		out, in, err := copyTexts(table, dest, source, from)
+		if err != nil {
+			return err
+		}
+		rows, err = stream(ctx, above, out, tx, in)
+		return err
+	})
+	if err != nil && !errors.Is(err, errNotReady) {
+		err = fmt.Errorf("copy rows from %s of node %s: %w", from, t.source, err)
+	}
+	return snapshot, rows, err
+}
+
+// copyTexts are the two COPY commands for the columns that both tables have.
+func copyTexts(table *replay.Table, dest, source *replay.Relation, from sql.Name) (out, in string, err error) {
+	var names []string
+	for _, c := range source.Columns {
+		if here := dest.Column(c.Name); here != nil && !here.Generated {
+			names = append(names, sql.Ident(c.Name))
+		}
+	}
+	if len(names) == 0 {
+		return "", "", fmt.Errorf("%s and %s of the source have no column in common", table.Dest, from)
+	}
+	list := strings.Join(names, ", ")
+	out = "copy (select " + list + " from " + source.From(from) + ") to stdout"
+	if table.Where != "" {
+		out = "copy (select " + list + " from " + source.From(from) + " where (\n" + table.Where + "\n)) to stdout"
+	} else if !source.Partitioned && !generates(source, names) {
+		out = "copy " + from.Ident() + " (" + list + ") to stdout" // has a progress report that knows the size
+	}
+	return out, "copy " + table.Dest.Ident() + " (" + list + ") from stdin", nil
+}
+
+// generates reports whether one of the columns is generated: COPY of a table refuses it.
+func generates(r *replay.Relation, names []string) bool {
+	for _, c := range r.Columns {
+		for _, name := range names {
+			if c.Generated && sql.Ident(c.Name) == name {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// stream connects the two COPY commands. When one fails, the other is ended by the
+// error; the first cause is reported.
+func stream(ctx context.Context, above *pg.Tx, out string, here *pg.Tx, in string) (int64, error) {
+	r, w := io.Pipe()
+	sent := make(chan error, 1)
+	go func() {
+		_, err := above.CopyOut(ctx, w, out)
+		w.CloseWithError(err) // nil: end of rows
+		sent <- err
+	}()
+	rows, err := here.CopyIn(ctx, r, in)
+	r.CloseWithError(errReceiver)
+	if failed := <-sent; failed != nil && !errors.Is(failed, errReceiver) {
+		return 0, failed
+	}
+	return rows, err
+}
+
+var errReceiver = errors.New("the receiving side has ended")

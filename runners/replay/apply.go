@@ -1,0 +1,366 @@
+package replay
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/skytools-go/skytools/sql/pg"
+)
+
+// An Applier applies the data events of batches. It belongs to one session and is
+// not safe for concurrent use.
+type Applier struct {
+	Queue string
+
+	// Find returns how the table of that global name is replicated here, or nil if
+	// it is not. It is asked once in a transaction.
+	Find func(ctx context.Context, tx *pg.Tx, table string) (*Table, error)
+
+	// Ordered keeps the order between tables: for sessions in which foreign keys
+	// and the users' triggers fire.
+	Ordered bool
+
+	// A piece is applied when it has that many events or bytes. Zero: 20,000 and 64 MB.
+	MaxEvents, MaxBytes int
+
+	Stats *Stats // may be nil
+
+	tx      *pg.Tx
+	targets map[string]*target
+	changed []*target // in the order of their first change
+	events  int
+	bytes   int
+	kinds   map[string]*kind
+	fields  []field
+}
+
+// A target is a table in the transaction in hand.
+type target struct {
+	*Table
+	rel       *Relation
+	shapes    []*shape
+	writers   map[writerKey]*writer
+	changes   []change
+	strict    bool // keys cannot be compared as text: keep the order of events
+	keyNames  []string
+	keyText   string
+	keyFields []*Column
+}
+
+type writerKey struct {
+	shape *shape
+	keys  string
+}
+
+// A change is one event, decoded.
+type change struct {
+	event int64
+	op    byte
+	shape *shape
+	keys  []string
+	row   []byte // JSON object
+	key   string // canonical
+}
+
+// Begin starts a transaction. What an earlier one left behind is forgotten.
+func (a *Applier) Begin(tx *pg.Tx) {
+	a.tx, a.targets, a.changed, a.events, a.bytes = tx, map[string]*target{}, nil, 0, 0
+	if a.kinds == nil || len(a.kinds) > 10_000 {
+		a.kinds = map[string]*kind{}
+	}
+	if a.MaxEvents == 0 {
+		a.MaxEvents = 20_000
+	}
+	if a.MaxBytes == 0 {
+		a.MaxBytes = 64 << 20
+	}
+	if a.Stats == nil {
+		a.Stats = &Stats{}
+	}
+}
+
+// Forget makes the applier read the catalog again: after DDL. Flush first.
+func (a *Applier) Forget() { a.targets = map[string]*target{} }
+
+// Add takes a data event, which must stay as it is until [Applier.Flush].
+func (a *Applier) Add(ctx context.Context, e *Event) error {
+	k, err := a.kind(e)
+	if err != nil {
+		return a.wrong(e, err)
+	}
+	name := e.Table()
+	t, err := a.target(ctx, name)
+	if err != nil {
+		return a.wrong(e, err)
+	}
+	if t == nil || t.Seen.Visible(e.Txid) {
+		a.Stats.Ignored.Add(1)
+		return nil
+	}
+	if k.op == opTruncate {
+		return a.truncate(ctx, e, t)
+	}
+	if a.Ordered && len(a.changed) > 0 && a.changed[0] != t {
+		if err := a.Flush(ctx); err != nil {
+			return err
+		}
+	}
+	if err := t.add(a, e, k); err != nil {
+		return a.wrong(e, err)
+	}
+	a.events++
+	a.bytes += len(e.Data) + len(e.Type)
+	if a.events >= a.MaxEvents || a.bytes >= a.MaxBytes {
+		return a.Flush(ctx)
+	}
+	return nil
+}
+
+func (a *Applier) wrong(e *Event, err error) error {
+	return fmt.Errorf("queue %s: event %d: table %s: %w", a.Queue, e.ID, e.Table(), err)
+}
+
+func (a *Applier) kind(e *Event) (*kind, error) {
+	if k := a.kinds[string(e.Type)]; k != nil {
+		return k, nil
+	}
+	k, err := parseKind(e.Type)
+	if err != nil {
+		return nil, fmt.Errorf("read the event type %.200q: %w", e.Type, err)
+	}
+	a.kinds[string(e.Type)] = k
+	return k, nil
+}
+
+func (a *Applier) target(ctx context.Context, name string) (*target, error) {
+	if t, known := a.targets[name]; known {
+		return t, nil
+	}
+	table, err := a.Find(ctx, a.tx, name)
+	if err != nil {
+		return nil, err
+	}
+	var t *target
+	if table != nil {
+		t = &target{Table: table, writers: map[writerKey]*writer{}}
+		if t.rel, err = Describe(ctx, a.tx, table.Dest); err != nil {
+			return nil, err
+		}
+	}
+	a.targets[name] = t
+	return t, nil
+}
+
+// add decodes an event and appends it to the table's changes.
+func (t *target) add(a *Applier, e *Event, k *kind) error {
+	row, fields, keys, err := k.decode(e.Data, a.fields)
+	a.fields = fields
+	if err != nil {
+		return fmt.Errorf("read its data: %w", err)
+	}
+	c := change{event: e.ID, op: k.op, shape: t.shape(fields), keys: keys, row: row}
+	if k.format == formatSQL {
+		if k.op == opInsert {
+			c.keys = t.primaryKey(c.shape)
+		}
+		if k.op == opUpdate && t.Where != "" {
+			return fmt.Errorf("a row filter needs whole rows, which sqltriga does not write: use logutriga or jsontriga")
+		}
+	}
+	if len(c.keys) == 0 && c.op != opInsert {
+		return fmt.Errorf("the event names no key to find the row by")
+	}
+	if err := t.identify(&c, fields); err != nil {
+		return err
+	}
+	if len(t.changes) == 0 {
+		a.changed = append(a.changed, t)
+	}
+	t.changes = append(t.changes, c)
+	return nil
+}
+
+// shape is the list of columns that fields has, as one value for equal lists.
+func (t *target) shape(fields []field) *shape {
+	for i := len(t.shapes) - 1; i >= 0; i-- {
+		if t.shapes[i].is(fields) {
+			return t.shapes[i]
+		}
+	}
+	s := &shape{names: names(fields)}
+	for _, f := range fields {
+		s.raw = append(s.raw, append([]byte(nil), f.name...))
+	}
+	t.shapes = append(t.shapes, s)
+	return s
+}
+
+func (s *shape) is(fields []field) bool {
+	if len(s.raw) != len(fields) {
+		return false
+	}
+	for i := range fields {
+		if string(s.raw[i]) != string(fields[i].name) {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *shape) place(name string) int {
+	for i, n := range s.names {
+		if n == name {
+			return i
+		}
+	}
+	return -1
+}
+
+// primaryKey names the columns of the table's own key, if the shape has them all.
+func (t *target) primaryKey(s *shape) []string {
+	var keys []string
+	for place := 1; ; place++ {
+		found := false
+		for _, c := range t.rel.Columns {
+			if c.KeyPlace == place {
+				if s.place(c.Name) < 0 {
+					return nil
+				}
+				keys, found = append(keys, c.Name), true
+			}
+		}
+		if !found {
+			return keys
+		}
+	}
+}
+
+// identify sets the key by which changes are folded. It marks the table strict
+// when keys cannot be compared.
+func (t *target) identify(c *change, fields []field) error {
+	if t.strict && c.op == opInsert {
+		return nil
+	}
+	text := strings.Join(c.keys, "\x00")
+	if len(t.changes) == 0 {
+		t.strict, t.keyNames, t.keyText = len(c.keys) == 0, c.keys, text
+	} else if text != t.keyText {
+		t.strict = true
+	}
+	var key []byte
+	for i, name := range c.keys {
+		place, col := c.shape.place(name), t.rel.Column(name)
+		switch {
+		case col == nil:
+			return fmt.Errorf("%s has no column %s, which is in the key of its events", t.Dest, name)
+		case place < 0:
+			return fmt.Errorf("the event lacks column %s, which is in its key", name)
+		}
+		value, isSet, err := textOf(fields[place].value)
+		if err != nil {
+			return err
+		}
+		if !isSet {
+			if c.op == opInsert { // a unique key of the provider that is not a primary key
+				t.strict = true
+				continue
+			}
+			return fmt.Errorf("column %s of the key is null", name)
+		}
+		plain, ok := canon(col.Base, value)
+		if !ok || !col.Exact {
+			t.strict = true
+		}
+		if i == 0 && len(c.keys) == 1 {
+			c.key = plain
+			return nil
+		}
+		key = append(append(key, plain...), 0)
+	}
+	c.key = string(key)
+	return nil
+}
+
+// Flush applies what has been added since the last time.
+func (a *Applier) Flush(ctx context.Context) error {
+	for _, t := range a.changed {
+		if err := a.flush(ctx, t); err != nil {
+			return fmt.Errorf("queue %s: %w", a.Queue, err)
+		}
+		t.changes = nil
+	}
+	a.changed, a.events, a.bytes = nil, 0, 0
+	return nil
+}
+
+func (a *Applier) truncate(ctx context.Context, e *Event, t *target) error {
+	if err := a.Flush(ctx); err != nil || t.IgnoreTruncate {
+		return err
+	}
+	_, err := a.tx.Exec(ctx, "truncate "+t.rel.From(t.Dest))
+	if pg.Code(err) == "0A000" {
+		err = fmt.Errorf("%w; a foreign key of a table that is not replicated refers to it: empty or replicate that table, or drop the key", err)
+	}
+	if err != nil {
+		return a.wrong(e, fmt.Errorf("truncate %s: %w", t.Dest, err))
+	}
+	return nil
+}
+
+// flush applies one table's changes: folded if possible, or else in order.
+func (a *Applier) flush(ctx context.Context, t *target) error {
+	if len(t.changes) > 1 && !t.strict {
+		if net := fold(t.changes); net != nil {
+			err := a.attempt(ctx, func() error { return a.writeNet(ctx, t, net) })
+			if err == nil {
+				return nil
+			}
+			if pg.Code(err) == "" && !isMismatch(err) || hopeless(pg.Code(err)) {
+				return fmt.Errorf("apply to %s: %w", t.Dest, err)
+			}
+		}
+		a.Stats.Fallbacks.Add(1)
+	}
+	return a.writeOrdered(ctx, t)
+}
+
+// hopeless tells errors that another way to write the rows does not help with:
+// deadlock, cancel, shutdown, no space, no right.
+func hopeless(code string) bool {
+	return strings.HasPrefix(code, "40") || strings.HasPrefix(code, "57") || strings.HasPrefix(code, "53") || code == "42501" || code == "55P03"
+}
+
+// attempt undoes what f did when it fails.
+func (a *Applier) attempt(ctx context.Context, f func() error) error {
+	if _, err := a.tx.Exec(ctx, "savepoint net"); err != nil {
+		return err
+	}
+	err := f()
+	if err == nil {
+		_, err = a.tx.Exec(ctx, "release savepoint net")
+		return err
+	}
+	if pg.Code(err) == "" && !isMismatch(err) {
+		return err
+	}
+	if _, back := a.tx.Exec(ctx, "rollback to savepoint net"); back != nil {
+		return back
+	}
+	if _, back := a.tx.Exec(ctx, "release savepoint net"); back != nil {
+		return back
+	}
+	return err
+}
+
+func (t *target) writer(c *change) (*writer, error) {
+	k := writerKey{c.shape, strings.Join(c.keys, "\x00")}
+	if w := t.writers[k]; w != nil {
+		return w, nil
+	}
+	w, err := newWriter(t, c.shape, c.keys)
+	if err == nil {
+		t.writers[k] = w
+	}
+	return w, err
+}

@@ -1,0 +1,153 @@
+package replay
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+)
+
+var errJSON = errors.New("not a JSON object")
+
+// scanObject appends the members of a JSON object to fields: names with their
+// quotes, values as they stand. It checks only as much as it needs to find them:
+// the server checks the rest.
+func scanObject(data []byte, fields []field) ([]field, error) {
+	i := skipSpace(data, 0)
+	if i >= len(data) || data[i] != '{' {
+		return fields, errJSON
+	}
+	i = skipSpace(data, i+1)
+	if i < len(data) && data[i] == '}' {
+		return fields, endOf(data, i+1)
+	}
+	for {
+		start := i
+		if i >= len(data) || data[i] != '"' {
+			return fields, errJSON
+		}
+		if i = skipString(data, i); i < 0 {
+			return fields, errJSON
+		}
+		name := data[start:i]
+		i = skipSpace(data, i)
+		if i >= len(data) || data[i] != ':' {
+			return fields, errJSON
+		}
+		start = skipSpace(data, i+1)
+		if i = skipValue(data, start); i < 0 || i == start {
+			return fields, errJSON
+		}
+		fields = append(fields, field{name, data[start:i]})
+		i = skipSpace(data, i)
+		if i >= len(data) {
+			return fields, errJSON
+		}
+		switch data[i] {
+		case ',':
+			i = skipSpace(data, i+1)
+		case '}':
+			return fields, endOf(data, i+1)
+		default:
+			return fields, errJSON
+		}
+	}
+}
+
+func endOf(data []byte, i int) error {
+	if skipSpace(data, i) != len(data) {
+		return errJSON
+	}
+	return nil
+}
+
+func skipSpace(data []byte, i int) int {
+	for i < len(data) && (data[i] == ' ' || data[i] == '\t' || data[i] == '\n' || data[i] == '\r') {
+		i++
+	}
+	return i
+}
+
+// skipString returns the place after the string that begins at i, or -1.
+func skipString(data []byte, i int) int {
+	for i++; i < len(data); {
+		at := bytes.IndexByte(data[i:], '"')
+		if at < 0 {
+			return -1
+		}
+		if slash := bytes.IndexByte(data[i:i+at], '\\'); slash >= 0 {
+			i += slash + 2
+			continue
+		}
+		return i + at + 1
+	}
+	return -1
+}
+
+// skipValue returns the place after the value that begins at i, or -1.
+func skipValue(data []byte, i int) int {
+	depth := 0
+	for i < len(data) {
+		switch data[i] {
+		case '"':
+			if i = skipString(data, i); i < 0 {
+				return -1
+			}
+			if depth == 0 {
+				return i
+			}
+			continue
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth == 0 {
+				return i
+			}
+			if depth--; depth == 0 {
+				return i + 1
+			}
+		case ',', ' ', '\t', '\n', '\r':
+			if depth == 0 {
+				return i
+			}
+		}
+		i++
+	}
+	return -1
+}
+
+// textOf is the text that a JSON value stands for: of a string its content, of
+// anything else itself. The second result is false for null.
+func textOf(value []byte) (string, bool, error) {
+	if len(value) > 0 && value[0] == '"' {
+		if bytes.IndexByte(value, '\\') < 0 {
+			return string(value[1 : len(value)-1]), true, nil
+		}
+		var s string
+		if err := json.Unmarshal(value, &s); err != nil {
+			return "", false, fmt.Errorf("%.60q: %w", value, err)
+		}
+		return s, true, nil
+	}
+	return string(value), string(value) != "null", nil
+}
+
+// quoteJSON writes text as a JSON string. The text is UTF-8, as the session's
+// encoding is.
+func quoteJSON(text []byte) []byte {
+	out := make([]byte, 0, len(text)+2)
+	out = append(out, '"')
+	for _, c := range text {
+		switch {
+		case c == '"' || c == '\\':
+			out = append(out, '\\', c)
+		case c < 0x20:
+			out = append(out, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
+		default:
+			out = append(out, c)
+		}
+	}
+	return append(out, '"')
+}
+
+const hexDigits = "0123456789abcdef"

@@ -1,0 +1,22 @@
+// Package replay applies batches of events to tables.
+//
+// A batch is read from the provider through a cursor ([Source]), its changes are
+// collected per table, folded to one net change for each key, and applied as
+// set-based statements from JSON ([Applier]). Where folding could differ from the
+// order of events, the order of events is kept.
+//
+// Every value travels as text and is read by the input function of its column.
+package replay
+
+import "sync/atomic"
+
+// Stats counts what was done. It is safe for concurrent use.
+type Stats struct {
+	Batches   atomic.Int64
+	Events    atomic.Int64 // read
+	Ignored   atomic.Int64 // of tables that are not replicated here, or not yet
+	Rows      atomic.Int64 // written: net changes
+	Fallbacks atomic.Int64 // times that a table's changes had to be applied in the order of events
+	Tick      atomic.Int64 // last one completed
+	Lag       atomic.Int64 // nanoseconds: the age of that tick when it was completed
+}

@@ -1,0 +1,143 @@
+package replay
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/skytools-go/skytools/sql"
+)
+
+// A shape is the list of columns that a row in an event has.
+type shape struct {
+	names []string // plain
+	raw   [][]byte // as JSON strings, to recognise it quickly
+}
+
+// writer makes the statements for rows of one shape with one key. All of them
+// take one parameter: a JSON array of rows.
+type writer struct {
+	t     *target
+	cols  []*Column // of the shape, those that can be written here
+	keys  []*Column
+	match string // t.key = r.key and ...
+}
+
+func newWriter(t *target, s *shape, keys []string) (*writer, error) {
+	w := &writer{t: t}
+	for _, name := range s.names {
+		if c := t.rel.Column(name); c != nil && !c.Generated {
+			w.cols = append(w.cols, c)
+		}
+	}
+	if len(w.cols) == 0 {
+		return nil, fmt.Errorf("the event has no column that %s has", t.Dest)
+	}
+	var match []string
+	for _, name := range keys {
+		c := t.rel.Column(name)
+		if c == nil {
+			return nil, fmt.Errorf("%s has no column %s, which is in the key of its events", t.Dest, sql.Ident(name))
+		}
+		if !slices.Contains(s.names, name) {
+			return nil, fmt.Errorf("the event lacks column %s, which is in its key", sql.Ident(name))
+		}
+		w.keys = append(w.keys, c)
+		match = append(match, "t."+sql.Ident(name)+" = r."+sql.Ident(name))
+	}
+	w.match = strings.Join(match, " and ")
+	return w, nil
+}
+
+// rows is the FROM item that turns the parameter into typed rows called r.
+func (w *writer) rows(cols []*Column) string {
+	var declared, read []string
+	plain := true
+	for _, c := range cols {
+		name := sql.Ident(c.Name)
+		if c.isJSON() { // the trigger writes it as a string, which would become a JSON string
+			declared = append(declared, name+" text")
+			read = append(read, name+"::"+c.Type+" as "+name)
+			plain = false
+			continue
+		}
+		declared = append(declared, name+" "+c.Type)
+		read = append(read, name)
+	}
+	from := "json_to_recordset($1::text::json) as "
+	if plain && w.t.Where == "" {
+		return from + "r(" + strings.Join(declared, ", ") + ")"
+	}
+	inner := "(select " + strings.Join(read, ", ") + " from " + from + "j(" + strings.Join(declared, ", ") + ")) r"
+	if w.t.Where == "" {
+		return inner
+	}
+	return "(select r.*, (\n" + w.t.Where + "\n) is true as " + sql.Ident(matches) + " from " + inner + ") r"
+}
+
+// matches is the column that says whether a row meets the table's condition.
+const matches = "skytools: row is wanted"
+
+func list(cols []*Column, prefix string) string {
+	names := make([]string, len(cols))
+	for i, c := range cols {
+		names[i] = prefix + sql.Ident(c.Name)
+	}
+	return strings.Join(names, ", ")
+}
+
+// insert adds the rows; of a filtered table those that are wanted.
+func (w *writer) insert() string {
+	text := "insert into " + w.t.Dest.Ident() + " (" + list(w.cols, "") + ") overriding system value select " +
+		list(w.cols, "r.") + " from " + w.rows(w.cols)
+	if w.t.Where != "" {
+		text += " where r." + sql.Ident(matches)
+	}
+	return text
+}
+
+// insertMissing adds the rows that are wanted and not there.
+func (w *writer) insertMissing() string {
+	return w.insert() + " and not exists (select 1 from " + w.t.rel.From(w.t.Dest) + " t where " + w.match + ")"
+}
+
+// update sets all columns but those of the key. Empty: there are no others.
+func (w *writer) update() string {
+	var set []string
+	for _, c := range w.cols {
+		if !slices.Contains(w.keys, c) && !c.Always {
+			set = append(set, sql.Ident(c.Name)+" = r."+sql.Ident(c.Name))
+		}
+	}
+	if len(set) == 0 {
+		return ""
+	}
+	text := "update " + w.t.rel.From(w.t.Dest) + " t set " + strings.Join(set, ", ") + " from " + w.rows(w.cols) + " where " + w.match
+	if w.t.Where != "" {
+		text += " and r." + sql.Ident(matches)
+	}
+	return text
+}
+
+// remove deletes by key.
+func (w *writer) remove() string {
+	filtered := *w.t
+	filtered.Where = ""
+	plain := &writer{t: &filtered}
+	return "delete from " + w.t.rel.From(w.t.Dest) + " t using " + plain.rows(w.keys) + " where " + w.match
+}
+
+// removeUnwanted deletes the rows whose new version is not wanted.
+func (w *writer) removeUnwanted() string {
+	return "delete from " + w.t.rel.From(w.t.Dest) + " t using " + w.rows(w.cols) + " where " + w.match + " and not r." + sql.Ident(matches)
+}
+
+// updateFiltered is what an update means where only some rows are kept: rows that
+// stop to be wanted go, rows that start to be come.
+func (w *writer) updateFiltered() []string {
+	texts := []string{w.removeUnwanted()}
+	if text := w.update(); text != "" {
+		texts = append(texts, text)
+	}
+	return append(texts, w.insertMissing())
+}
