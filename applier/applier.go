@@ -96,6 +96,12 @@ func (a *Applier) open(ctx context.Context) error {
 		for _, in := range s.Inputs {
 			nodes[in.Node] = true
 		}
+		if s.Wait != nil {
+			nodes[s.Wait.Node] = true
+			for _, in := range s.Wait.Inputs {
+				nodes[in.Node] = true
+			}
+		}
 	}
 	for _, node := range slices.Sorted(maps.Keys(nodes)) {
 		if err := a.openOne(ctx, node); err != nil {
@@ -163,7 +169,7 @@ func (a *Applier) preflight(ctx context.Context) error {
 	}
 	for _, first := range a.plan.Steps {
 		known := slices.ContainsFunc(steps[first.Address], func(s *planner.Step) bool {
-			return s.Expect.Holds(found[s.Address]) || s.Result.Holds(found[s.Address])
+			return s.Expect.Holds(found[s.Address]) || s.Result.Holds(found[s.Address]) || s.Settled != nil && s.Settled.Holds(found[s.Address])
 		})
 		if !known {
 			return &StaleError{first, found[first.Address], a.plan.MadeAt}

@@ -81,8 +81,8 @@ func (a *Applier) step(ctx context.Context, s *planner.Step, outcome *Outcome) e
 	start.Type = "step-start"
 	a.say(start)
 	began := time.Now()
-	result, warnings, err := a.attempt(ctx, s)
-	if err == nil && s.Wait != nil {
+	result, settled, warnings, err := a.attempt(ctx, s)
+	if err == nil && s.Wait != nil && !settled {
 		err = a.wait(ctx, s)
 	}
 	e.Type, e.Result, e.Took, e.Warnings = "step-done", result, time.Since(began), warnings
@@ -122,29 +122,30 @@ func (a *Applier) log(ctx context.Context, s *planner.Step, e Event) {
 
 // attempt runs a step's transaction. When the connection is lost nobody knows
 // whether it was committed: we connect again and look, once.
-func (a *Applier) attempt(ctx context.Context, s *planner.Step) (Result, []string, error) {
+func (a *Applier) attempt(ctx context.Context, s *planner.Step) (result Result, settled bool, warnings []string, err error) {
 	session := a.sessions[s.Node]
 	if err := session.lease.Context().Err(); err != nil {
-		return Failed, nil, fmt.Errorf("the lock on %s: %w", s.Node, context.Cause(session.lease.Context()))
+		return Failed, false, nil, fmt.Errorf("the lock on %s: %w", s.Node, context.Cause(session.lease.Context()))
 	}
-	result, warnings, err := a.transact(ctx, session, s)
+	result, settled, warnings, err = a.transact(ctx, session, s)
 	if pg.Lost(err) && session.lease.Context().Err() == nil {
 		conn, again := a.dial(ctx, s.Node)
 		if again != nil {
-			return Failed, nil, errors.Join(err, again)
+			return Failed, false, nil, errors.Join(err, again)
 		}
 		session.conn.Close()
 		session.conn = conn
-		result, warnings, err = a.transact(ctx, session, s)
+		return a.transact(ctx, session, s)
 	}
-	return result, warnings, err
+	return result, settled, warnings, err
 }
 
-// inputs reads the values that other databases have for a step.
-func (a *Applier) inputs(ctx context.Context, wanted []planner.Input) (map[string]any, error) {
+// inputs reads the values that databases have for a step. Those of the step's own
+// database are read in its transaction, when it is in one.
+func (a *Applier) inputs(ctx context.Context, wanted []planner.Input, here string, own *pg.Tx) (map[string]any, error) {
 	values := map[string]any{}
 	for _, in := range wanted {
-		err := a.sessions[in.Node].conn.Read(ctx, func(tx *pg.Tx) error {
+		read := func(tx *pg.Tx) error {
 			found, err := pg.Rows[any](ctx, tx, in.Stmt.Text, in.Stmt.Args...)
 			if err == nil && (len(found) == 0 || found[0] == nil) {
 				err = errors.New("there is no such value yet")
@@ -153,7 +154,13 @@ func (a *Applier) inputs(ctx context.Context, wanted []planner.Input) (map[strin
 				values[in.Name] = found[0]
 			}
 			return err
-		})
+		}
+		var err error
+		if own != nil && in.Node == here {
+			err = read(own)
+		} else {
+			err = a.sessions[in.Node].conn.Read(ctx, read)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("read %s from %s: %w", in.Name, in.Node, err)
 		}
@@ -199,13 +206,12 @@ func plainArg(arg any) any {
 }
 
 // transact looks, acts and looks again.
-func (a *Applier) transact(ctx context.Context, session *session, s *planner.Step) (Result, []string, error) {
+func (a *Applier) transact(ctx context.Context, session *session, s *planner.Step) (result Result, settled bool, warnings []string, err error) {
 	id, err := a.intend(ctx, session, s)
 	if err != nil {
-		return Failed, nil, err
+		return Failed, false, nil, err
 	}
-	result := Already
-	var warnings []string
+	result = Already
 	err = session.conn.Write(ctx, func(tx *pg.Tx) error {
 		if _, err := tx.Exec(ctx, "select set_config('statement_timeout', $1, true), set_config('lock_timeout', $2, true)",
 			fmt.Sprint(s.StatementTimeout), fmt.Sprint(s.LockTimeout)); err != nil {
@@ -215,8 +221,9 @@ func (a *Applier) transact(ctx context.Context, session *session, s *planner.Ste
 		if err != nil {
 			return err
 		}
+		settled = s.Settled != nil && s.Settled.Holds(found)
 		switch {
-		case s.Result.Holds(found):
+		case settled, s.Result.Holds(found):
 		case s.Expect.Holds(found):
 			if warnings, err = a.run(ctx, tx, s); err != nil {
 				return err
@@ -238,12 +245,12 @@ func (a *Applier) transact(ctx context.Context, session *session, s *planner.Ste
 	if err == nil && !session.logged && s.Address.Kind == "schema" && s.Address.Name == meta.Schema.Name {
 		session.logged = true
 	}
-	return result, warnings, err
+	return result, settled, warnings, err
 }
 
 // run executes the statements and requires their effect.
 func (a *Applier) run(ctx context.Context, tx *pg.Tx, s *planner.Step) ([]string, error) {
-	inputs, err := a.inputs(ctx, s.Inputs)
+	inputs, err := a.inputs(ctx, s.Inputs, s.Node, tx)
 	if err != nil {
 		return nil, err
 	}
@@ -323,7 +330,7 @@ func (a *Applier) wait(ctx context.Context, s *planner.Step) error {
 	w := s.Wait
 	limit, cancel := context.WithTimeout(ctx, time.Duration(w.LimitMS)*time.Millisecond)
 	defer cancel()
-	inputs, err := a.inputs(limit, w.Inputs)
+	inputs, err := a.inputs(limit, w.Inputs, w.Node, nil)
 	if err != nil {
 		return err
 	}

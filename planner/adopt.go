@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/skytools-go/skytools/spec"
 	"github.com/skytools-go/skytools/sql/pgqnode"
@@ -208,7 +209,17 @@ func comment(notes []string) string {
 	if len(notes) == 0 {
 		return ""
 	}
-	return "  # " + strings.ReplaceAll(strings.Join(notes, "; "), "\n", " ")
+	return "  # " + oneLine(strings.Join(notes, "; "))
+}
+
+// oneLine keeps what would end a comment, or what YAML refuses, out of it.
+func oneLine(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return ' '
+	}, text)
 }
 
 func (a *Adoption) yaml() string {

@@ -218,10 +218,10 @@ func (k Kind[S]) planOne(b *builder, a Address, d Declared[S]) {
 	if k.Recreate != nil && c.Action == Update && k.Recreate(o) {
 		c.Action, c.Reason = Recreate, "needs-recopy"
 	}
-	if k.Hazards != nil && c.Action != Adopt {
+	if k.Hazards != nil && c.Action != Adopt && c.Action != Forget {
 		c.Hazards = append(c.Hazards, k.Hazards(b.Scene, o)...)
 	}
-	if k.Notes != nil && c.Action != Adopt {
+	if k.Notes != nil && c.Action != Adopt && c.Action != Forget {
 		c.Notes = append(c.Notes, k.Notes(b.Scene, o)...)
 	}
 	var drafts []Draft[S]
@@ -239,6 +239,7 @@ func (k Kind[S]) addSteps(b *builder, c *Change, needs []Address, drafts []Draft
 	}
 	b.changes = append(b.changes, c)
 	state := from
+	var chain []*Step
 	for i, d := range drafts {
 		after := to
 		switch {
@@ -266,7 +267,26 @@ func (k Kind[S]) addSteps(b *builder, c *Change, needs []Address, drafts []Draft
 		}
 		b.add(c, s, needs, c.Action == Drop)
 		b.follows[s], b.labels[s] = d.Follows, d.Label
-		state = after
+		state, chain = after, append(chain, s)
+	}
+	settle(chain, state)
+}
+
+// settle tells the steps of one object what it looks like when all of them are
+// done: a step in the middle may leave a mark that a later one takes away, and
+// would otherwise be done again when the plan is applied twice.
+func settle(chain []*Step, final State) {
+	if len(chain) < 2 {
+		return
+	}
+	settled := State{}
+	for _, s := range chain {
+		for path := range s.Result {
+			settled[path] = final[path]
+		}
+	}
+	for _, s := range chain {
+		s.Settled = settled
 	}
 }
 

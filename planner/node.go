@@ -27,6 +27,8 @@ type nodeState struct {
 	Dead             []string          `json:"dead,omitempty"`   // nodes tagged dead
 	Closed           bool              `json:"closed,omitempty"` // a root that is being demoted
 	Paused           bool              `json:"paused,omitempty"`
+
+	known map[string]string // locations of all nodes as they are stored here; not compared
 }
 
 func (n nodeState) clone() nodeState {
@@ -105,13 +107,14 @@ func readNode(raw json.RawMessage) (string, nodeState, bool, error) {
 	}
 	n := nodeState{
 		Node: row.Name, Type: row.Type, Provider: row.Provider, Worker: row.Worker, Location: row.Locations[row.Name].Location,
-		Subscribers: map[string]string{}, Locations: map[string]string{}, Paused: row.Paused,
+		Subscribers: map[string]string{}, Locations: map[string]string{}, known: map[string]string{}, Paused: row.Paused,
 		Closed: row.Type == pgqnode.Root && (row.InsertDisabled || row.ExternalTicker),
 	}
 	for name, s := range row.Subscribers {
 		n.Subscribers[name] = s.Worker
 	}
 	for name, l := range row.Locations {
+		n.known[name] = l.Location
 		if l.Dead {
 			n.Dead = append(n.Dead, name)
 		}
@@ -187,7 +190,10 @@ func wantedNode(s *Scene, q *spec.Queue, n *spec.Node) *nodeState {
 	switch n.Type {
 	case spec.Root:
 		w.Provider = n.Name
-		for name, location := range have.Locations {
+		for name, location := range have.known {
+			if name == n.Name {
+				continue
+			}
 			if q.Nodes.Get(name) == nil || s.isDead(name) {
 				w.Locations[name] = location
 			}

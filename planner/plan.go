@@ -1,10 +1,12 @@
 package planner
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"io"
 	"slices"
 	"time"
 
@@ -121,10 +123,11 @@ type Step struct {
 	LockTimeout      int        `json:"lock_timeout_ms"`
 	Inputs           []Input    `json:"inputs"`
 	Do               []sql.Stmt `json:"do"`
-	Expect           State      `json:"expect"` // must hold before, or the plan is stale
-	Result           State      `json:"result"` // holds after, or the step has failed
-	Record           State      `json:"record"` // what skytools.applied says afterwards; null leaves it
-	Forget           bool       `json:"forget"` // the row of skytools.applied goes
+	Expect           State      `json:"expect"`  // must hold before, or the plan is stale
+	Result           State      `json:"result"`  // holds after, or the step has failed
+	Settled          State      `json:"settled"` // of an object with several steps: what holds when all are done; null: Result says it
+	Record           State      `json:"record"`  // what skytools.applied says afterwards; null leaves it
+	Forget           bool       `json:"forget"`  // the row of skytools.applied goes
 	Wait             *Wait      `json:"wait"`
 }
 
@@ -254,36 +257,74 @@ func (p *Plan) seal() {
 }
 
 func (p *Plan) digest() string {
-	type change struct {
-		Address Address
-		Action  Action
-		Fields  []Field
-		Hazards []string
+	sum := sha256.New()
+	enc := json.NewEncoder(sum) // value by value: a plan over thousands of tables is large
+	add := func(v any) {
+		if err := enc.Encode(v); err != nil {
+			panic("planner: a plan is not JSON: " + err.Error()) // only a programmer can cause this
+		}
 	}
-	var core struct {
-		Cluster string
-		Scope   Scope
-		Nodes   []string
-		Changes []change
-		Steps   []*Step
-	}
-	core.Cluster, core.Scope, core.Steps = p.Cluster, p.Scope, p.Steps
+	add(p.Cluster)
+	add(p.Scope)
 	for _, n := range p.Nodes {
-		core.Nodes = append(core.Nodes, n.Name+" "+n.SystemID+" "+n.Database)
+		add([]string{n.Name, n.SystemID, n.Database})
 	}
 	for _, c := range p.Changes {
-		d := change{c.Address, c.Action, c.Fields, nil}
+		var hazards []string
 		for _, h := range c.Hazards {
-			d.Hazards = append(d.Hazards, h.Code)
+			hazards = append(hazards, h.Code)
 		}
-		core.Changes = append(core.Changes, d)
+		add([]any{c.Address, c.Action, c.Fields, hazards})
 	}
-	text, err := json.Marshal(core)
+	for _, s := range p.Steps {
+		add(s)
+	}
+	return "sha256:" + hex.EncodeToString(sum.Sum(nil))
+}
+
+// Write saves the plan as JSON, a change and a step on a line each: such a file can
+// be compared with another by lines, and a large plan never is in memory twice.
+func (p *Plan) Write(w io.Writer) error {
+	head := *p
+	head.Changes, head.Steps = []*Change{}, []*Step{}
+	text, err := json.MarshalIndent(&head, "", "  ")
 	if err != nil {
-		panic("planner: a plan is not JSON: " + err.Error())
+		return err
 	}
-	sum := sha256.Sum256(text)
-	return "sha256:" + hex.EncodeToString(sum[:])
+	fill := func(key string, n int, item func(i int) any) error {
+		mark := fmt.Sprintf("\"%s\": []", key)
+		before, after, found := bytes.Cut(text, []byte("\n  "+mark))
+		if !found {
+			return fmt.Errorf("write the plan: it has no %s", key)
+		}
+		text = after
+		if _, err := fmt.Fprintf(w, "%s\n  \"%s\": [", before, key); err != nil {
+			return err
+		}
+		for i := range n {
+			line, err := json.Marshal(item(i))
+			if err != nil {
+				return err
+			}
+			comma := ","
+			if i == n-1 {
+				comma = ""
+			}
+			if _, err := fmt.Fprintf(w, "\n    %s%s", line, comma); err != nil {
+				return err
+			}
+		}
+		_, err := io.WriteString(w, map[bool]string{true: "]", false: "\n  ]"}[n == 0])
+		return err
+	}
+	if err := fill("changes", len(p.Changes), func(i int) any { return p.Changes[i] }); err != nil {
+		return err
+	}
+	if err := fill("steps", len(p.Steps), func(i int) any { return p.Steps[i] }); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(w, "%s\n", text)
+	return err
 }
 
 // ShortDigest is enough of the digest to tell plans apart in speech.

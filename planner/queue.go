@@ -49,11 +49,14 @@ var queueKind = Kind[queueState]{
 	Hazards: queueHazards,
 	Notes: func(s *Scene, o Object[queueState]) []string {
 		if f := queueFacts(s, o.Database, o.Name); o.Want == nil && f != nil {
-			return []string{fmt.Sprintf("the queue holds %s of events", bytes(f.Bytes))}
+			return []string{fmt.Sprintf("the queue holds %s of events", byteSize(f.Bytes))}
 		}
 		return nil
 	},
 	Hidden: func(s *Scene, database, name string) bool {
+		if q := s.Set.Queues.Get(name); q != nil && q.Nodes.Get(database) != nil {
+			return true // on its way from root to branch, or back
+		}
 		n, ok := nodesIn(s, database)[name]
 		return ok && n.Type != pgqnode.Root
 	},
@@ -121,7 +124,7 @@ func queueHazards(s *Scene, o Object[queueState]) []Hazard {
 	f := queueFacts(s, o.Database, o.Name)
 	switch {
 	case o.Want == nil && f != nil:
-		return []Hazard{hazard("drops-queue", "the queue with %s of events and %s goes", bytes(f.Bytes), plural(len(f.Consumers), "registered consumer"))}
+		return []Hazard{hazard("drops-queue", "the queue with %s of events and %s goes", byteSize(f.Bytes), plural(len(f.Consumers), "registered consumer"))}
 	case o.Want == nil:
 		return []Hazard{hazard("drops-queue", "the queue goes, with its events")}
 	case o.Have != nil && f != nil && o.Want.RotationPeriod < o.Have.RotationPeriod:

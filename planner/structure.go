@@ -103,7 +103,12 @@ func expand(s *Scene, q *spec.Queue, t *spec.Table) []string {
 	if !t.Pattern() {
 		return []string{t.Name}
 	}
+	type key struct{ queue, pattern string }
+	if got, ok := s.cache[key{q.Name, t.Name}]; ok {
+		return got.([]string)
+	}
 	var names []string
+	defer func() { s.cache[key{q.Name, t.Name}] = names }()
 	for _, name := range slices.Sorted(maps.Keys(s.tables(q.Home()))) {
 		if ok, err := path.Match(t.Name, name); err == nil && ok && q.Tables.Get(name) == nil && s.tables(q.Home())[name].PartitionOf == nil {
 			names = append(names, name)

@@ -209,15 +209,25 @@ func lookup(s *Scene, queue, name string) (*spec.Queue, *spec.Table) {
 	if q == nil {
 		return nil, nil
 	}
-	if t := q.Tables.Get(name); t != nil {
-		return q, t
+	return q, s.declaredIn(q)[name]
+}
+
+// declaredIn are the declarations of a queue's tables, by the tables' names.
+func (s *Scene) declaredIn(q *spec.Queue) map[string]*spec.Table {
+	type key struct{ declared string }
+	if got, ok := s.cache[key{q.Name}]; ok {
+		return got.(map[string]*spec.Table)
 	}
+	all := map[string]*spec.Table{}
 	for i := range q.Tables {
-		if t := &q.Tables[i]; t.Pattern() && slices.Contains(expand(s, q, t), name) {
-			return q, t
+		for _, name := range expand(s, q, &q.Tables[i]) {
+			if all[name] == nil || !q.Tables[i].Pattern() { // its own name goes before a pattern
+				all[name] = &q.Tables[i]
+			}
 		}
 	}
-	return q, nil
+	s.cache[key{q.Name}] = all
+	return all
 }
 
 func tableNeeds(s *Scene, o Object[tableState]) []Address {
@@ -313,7 +323,7 @@ func tableHazards(s *Scene, o Object[tableState]) []Hazard {
 	case recopies(o):
 		return []Hazard{hazard("recopies-table", "it is emptied and copied again; readers see it empty or partial meanwhile")}
 	case o.Have == nil && known && size > 0:
-		return []Hazard{hazard("recopies-table", "%s on %s holds %s of rows, which the copy replaces; copy: no keeps them", orName(o.Want.Dest, name), o.Database, bytes(size))}
+		return []Hazard{hazard("recopies-table", "%s on %s holds %s of rows, which the copy replaces; copy: no keeps them", orName(o.Want.Dest, name), o.Database, byteSize(size))}
 	}
 	return nil
 }
@@ -325,16 +335,21 @@ func tableNotes(s *Scene, o Object[tableState]) []string {
 		return nil
 	}
 	n := q.Nodes.Get(o.Database)
-	if n.Type == spec.Root {
-		return nil
-	}
 	var notes []string
+	if n.Type == spec.Root {
+		for _, x := range s.tables(q.Home())[name].Sequences {
+			if q.Sequences.Get(x.Name) == nil && o.Have == nil {
+				notes = append(notes, fmt.Sprintf("column %s takes its values from sequence %s, which is not replicated: after a takeover they would repeat", x.Column, x.Name))
+			}
+		}
+		return notes
+	}
 	up := supplier(q, t, n)
 	if o.Have == nil || recopies(o) {
 		if t.Copy == spec.CopyNo {
 			notes = append(notes, "no copy: the rows are expected to be the same already")
 		} else if size, ok := s.sizeOf(q.Home(), name); ok && up != nil {
-			notes = append(notes, fmt.Sprintf("copy of about %s from %s, by skytools run", bytes(size), up.Name))
+			notes = append(notes, fmt.Sprintf("copy of about %s from %s, by skytools run", byteSize(size), up.Name))
 		}
 	}
 	source, _ := structureOf(s, q.Home(), name)

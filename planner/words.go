@@ -16,8 +16,8 @@ func amount(n int64) string {
 	return fmt.Sprint(n)
 }
 
-// bytes writes a size the way people say it.
-func bytes(n int64) string {
+// byteSize writes a size the way people say it.
+func byteSize(n int64) string {
 	switch {
 	case n >= 10<<30:
 		return fmt.Sprintf("%.0f GB", float64(n)/(1<<30))

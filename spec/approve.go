@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"slices"
 	"time"
 
 	"gopkg.in/yaml.v3"
@@ -34,13 +35,28 @@ type allowList struct{ into *[]Allow }
 
 func (l allowList) shape() shape {
 	fields := []anyField{
-		{name: "because", doc: "Why it is approved.", typ: new(string)},
-		{name: "until", doc: "The last day, as 2026-09-30.", typ: new(string)},
+		{name: "because", doc: "Why it is approved.", example: "replaced by report-v2", typ: new(string), must: true},
+		{name: "until", doc: "The last day, as 2026-09-30.", example: "2026-09-30", typ: new(string), must: true},
 	}
 	for _, code := range Hazards {
-		fields = append(fields, anyField{name: code, doc: "The address it is approved for; * matches anything.", typ: new(string)})
+		fields = append(fields, anyField{name: code, doc: "The address it is approved for; * matches anything.", example: exampleAddress(code), typ: new(string)})
 	}
-	return shape{kind: "list", doc: "A standing approval: {CODE: ADDRESS, because:, until:}.", fields: fields}
+	return shape{kind: "list", doc: "A standing approval: {CODE: ADDRESS, because:, until:}.", fields: fields, keys: 3, oneOf: []string{"null"}}
+}
+
+// exampleAddress is an object that could need the approval.
+func exampleAddress(code string) string {
+	switch code {
+	case "drops-consumer":
+		return "consumer/audit/old_report@hub"
+	case "drops-node", "moves-root":
+		return "node/shop@edge1"
+	case "drops-table", "recopies-table", "locks-table":
+		return "table/shop/public.items@edge1"
+	case "drops-queue", "loses-events":
+		return "queue/audit@hub"
+	}
+	return `"*@hub"`
 }
 
 func (l allowList) decode(d *decoder, n *yaml.Node) {
@@ -58,7 +74,7 @@ func (l allowList) decode(d *decoder, n *yaml.Node) {
 					return
 				}
 				a.Code = k.Value
-				if Nearest(k.Value, Hazards) != k.Value {
+				if !slices.Contains(Hazards, k.Value) {
 					d.failNear(k, "unknown-hazard", Hazards, "allow: there is no hazard %q", k.Value)
 				}
 				d.value(k, v, &a.Address)
@@ -78,10 +94,10 @@ func (l allowList) decode(d *decoder, n *yaml.Node) {
 type ignoreList struct{ into *[]Ignore }
 
 func (l ignoreList) shape() shape {
-	return shape{kind: "list", doc: "Known drift: {address:, field:, until:}.", fields: []anyField{
-		{name: "address", doc: "Which objects; * matches anything.", typ: new(string), must: true},
-		{name: "field", doc: "Which of their fields; without it all.", typ: new(string)},
-		{name: "until", doc: "The last day, as 2026-09-30.", typ: new(string), must: true},
+	return shape{kind: "list", doc: "Known drift: {address:, field:, until:}.", oneOf: []string{"null"}, fields: []anyField{
+		{name: "address", doc: "Which objects; * matches anything.", example: `"queue/*@hub"`, typ: new(string), must: true},
+		{name: "field", doc: "Which of their fields; without it all.", example: "rotation_period", typ: new(string)},
+		{name: "until", doc: "The last day, as 2026-09-30.", example: "2026-09-30", typ: new(string), must: true},
 	}}
 }
 
@@ -115,19 +131,29 @@ func (d *decoder) items(n *yaml.Node, key string) []*yaml.Node {
 		return nil
 	}
 	if n.Kind != yaml.SequenceNode {
-		d.fail(n, "not-a-list", "%s: expected a list, found %s", key, kindName(n))
+		d.fail(n, "not-a-list", "%s: expected a list, found %s", key, d.kindName(n))
 		return nil
 	}
-	return n.Content
+	return slices.DeleteFunc(slices.Clone(n.Content), func(item *yaml.Node) bool {
+		if item = d.follow(item); item == nil || item.Kind == yaml.MappingNode {
+			return item == nil
+		}
+		d.fail(item, "not-a-mapping", "%s: expected keys and values here, found %s", key, d.kindName(item))
+		return true
+	})
 }
 
 func (d *decoder) date(k, n *yaml.Node, into *string) {
 	if n = d.follow(n); n == nil {
 		return
 	}
-	if _, err := time.Parse(time.DateOnly, n.Value); err != nil {
-		d.fail(n, "bad-date", "%s: expected a date such as 2026-09-30, found %q", k.Value, n.Value)
+	*into = "(wrong)" // said here, so that it is not said to be missing, too
+	if n.Kind != yaml.ScalarNode {
+		d.fail(n, "not-a-value", "%s: expected a single value, found %s", k.Value, d.kindName(n))
 		return
 	}
 	*into = n.Value
+	if _, err := time.Parse(time.DateOnly, n.Value); err != nil {
+		d.fail(n, "bad-date", "%s: expected a date such as 2026-09-30, found %q", k.Value, n.Value)
+	}
 }

@@ -71,9 +71,6 @@ func relationName(d *decoder, key *yaml.Node) bool {
 	case len(schema) > 63 || len(rel) > 63:
 		d.fail(key, "too-long", "%s: a PostgreSQL name has 63 bytes at most", key.Value)
 		return false
-	case strings.ContainsRune(key.Value, 0):
-		d.fail(key, "bad-name", "a name cannot hold a zero byte")
-		return false
 	}
 	return true
 }

@@ -1,6 +1,10 @@
 package spec
 
-import "slices"
+import (
+	"fmt"
+	"maps"
+	"slices"
+)
 
 // check reports what is wrong between objects. Names are looked up always; the
 // rules of a cascade are held only against YAML that could be read, because
@@ -9,14 +13,15 @@ func (d *decoder) check() {
 	for _, r := range d.refs {
 		d.resolve(r)
 	}
+	d.path = nil
 	if len(d.problems) > 0 {
 		return
 	}
 	if d.set.Version == 0 {
-		d.problem(Pos{d.anyFile(), 1, 1}, "missing-field", "no file says which format this is; write: skytools: %d", Format)
+		d.problem(Pos{File: d.anyFile()}, "missing-field", "no file says which format this is; write: skytools: %d", Format)
 	}
 	if d.set.Cluster == "" {
-		d.problem(Pos{d.anyFile(), 1, 1}, "missing-field", "no file names the cluster; write: cluster: NAME")
+		d.problem(Pos{File: d.anyFile()}, "missing-field", "no file names the cluster; write: cluster: NAME")
 	}
 	for i := range d.set.Queues {
 		d.checkQueue(&d.set.Queues[i])
@@ -32,32 +37,36 @@ func (d *decoder) anyFile() string {
 
 // resolve reports a name that nothing declares.
 func (d *decoder) resolve(r ref) {
-	names := d.set.Databases.Names()
+	found, names := d.set.Databases.Get(r.name) != nil, d.set.Databases.Names
 	if r.to == "node" {
 		q := d.set.Queues.Get(r.path[0].name)
 		if q == nil {
 			return // the queue itself could not be read
 		}
-		names = q.Nodes.Names()
+		if !q.Cascade() {
+			d.file, d.path = r.file, r.path
+			d.fail(r.at, "on-without-nodes", "on: chooses a node of a cascade, and this queue has none")
+			return
+		}
+		found, names = q.Nodes.Get(r.name) != nil, q.Nodes.Names
 	}
-	if slices.Contains(names, r.name) {
+	if found || len(d.problems) >= maxProblems {
 		return
 	}
 	d.file, d.path = r.file, r.path
-	d.failNear(r.at, "unknown-"+r.to, names, "%s %q is not declared", r.to, r.name)
-	d.path = nil
+	d.failNear(r.at, "unknown-"+r.to, names(), "%s %q is not declared", r.to, r.name)
 }
 
 // checkQueue holds the rules of a cascade.
 // Source: contract/pgq.md section 6.3.
 func (d *decoder) checkQueue(q *Queue) {
 	say := func(at Pos, rule, format string, args ...any) {
-		d.problem(at, rule, "queue \""+q.Name+"\": "+format, args...)
+		d.problem(at, rule, "queue %q: "+format, append([]any{q.Name}, args...)...)
 	}
 	switch {
 	case q.Cascade() && q.On != "":
 		say(q.At, "on-and-nodes", "on: is for plain queues and nodes: for cascades; write one of them")
-	case !q.Cascade() && q.On == "" && len(q.Nodes) == 0:
+	case !q.Cascade() && q.On == "":
 		say(q.At, "no-place", "say where it lives: on: DATABASE for a plain queue, nodes: for a cascade")
 	case !q.Cascade() && len(q.Tables)+len(q.Sequences) > 0:
 		say(q.At, "tables-without-nodes", "tables and sequences are replicated in a cascade: give the queue nodes")
@@ -65,13 +74,15 @@ func (d *decoder) checkQueue(q *Queue) {
 	if q.TickerMaxCount < 1 {
 		say(q.At, "out-of-range", "ticker_max_count must be at least 1")
 	}
-	if q.RotationPeriod <= 0 || q.TickerMaxLag <= 0 || q.TickerIdlePeriod <= 0 {
-		say(q.At, "out-of-range", "ticker_max_lag, ticker_idle_period and rotation_period must be longer than zero")
+	for _, period := range []struct {
+		key   string
+		value Duration
+	}{{"ticker_max_lag", q.TickerMaxLag}, {"ticker_idle_period", q.TickerIdlePeriod}, {"rotation_period", q.RotationPeriod}} {
+		if period.value <= 0 {
+			say(q.At, "out-of-range", "%s must be longer than zero", period.key)
+		}
 	}
 	for _, c := range q.Consumers {
-		if c.On != "" && !q.Cascade() {
-			say(c.At, "on-without-nodes", "consumer %q: on: chooses a node of a cascade, and this queue has none", c.Name)
-		}
 		if n := q.Nodes.Get(c.On); n != nil && n.Type == Leaf {
 			say(c.At, "leaf-has-no-queue", "consumer %q: %s is a leaf, which has no queue to read", c.Name, n.Name)
 		}
@@ -89,7 +100,7 @@ func (d *decoder) checkNodes(q *Queue, say func(Pos, string, string, ...any)) {
 	for _, n := range q.Nodes {
 		if d.set.Databases.Get(n.Name) == nil {
 			d.problems = append(d.problems, Problem{Pos: n.At, Rule: "unknown-database", Width: len(n.Name),
-				Message: "queue \"" + q.Name + "\": node \"" + n.Name + "\" is not the name of a declared database", Try: near(n.Name, d.set.Databases.Names())})
+				Message: fmt.Sprintf("queue %q: node %q is not the name of a declared database", q.Name, n.Name), Try: d.near(n.Name, d.set.Databases.Names())})
 		}
 		if n.State == Absent {
 			continue
@@ -114,13 +125,14 @@ func (d *decoder) checkNodes(q *Queue, say func(Pos, string, string, ...any)) {
 	if roots != 1 && q.State == Present {
 		say(q.At, "one-root", "a cascade has exactly one node of type root; this one has %d", roots)
 	}
+	circling := circles(q)
 	for _, n := range q.Nodes {
-		if !reachesRoot(q, n) {
+		if circling[n.Name] && n.Provider != n.Name && n.State == Present {
 			say(n.At, "provider-cycle", "node %q: following its providers never reaches the root", n.Name)
 		}
 	}
 	for _, t := range q.Tables {
-		for name := range t.On {
+		for _, name := range slices.Sorted(maps.Keys(t.On)) {
 			if n := q.Nodes.Get(name); n != nil && n.Type == Root && (t.On[name].Where != "" || t.On[name].As != "") {
 				say(t.At, "root-has-all", "table %q: the root holds the table as it is; where: and as: are for other nodes", t.Name)
 			}
@@ -132,30 +144,45 @@ func (d *decoder) checkNodes(q *Queue, say func(Pos, string, string, ...any)) {
 }
 
 func aliased(t Table) string {
-	for name, o := range t.On {
-		if o.As != "" {
+	for _, name := range slices.Sorted(maps.Keys(t.On)) {
+		if t.On[name].As != "" {
 			return name
 		}
 	}
 	return ""
 }
 
-func near(word string, names []string) string {
+// near suggests the name that was probably meant.
+func (d *decoder) near(word string, names []string) string {
+	if len(d.problems) >= maxSuggestions {
+		return ""
+	}
 	if c := Nearest(word, names); c != "" {
 		return "did you mean " + c + "?"
 	}
 	return ""
 }
 
-// reachesRoot follows the providers upwards. A break in the chain is reported
-// elsewhere, so only going round in circles is false.
-func reachesRoot(q *Queue, n Node) bool {
-	for range len(q.Nodes) + 1 {
-		up := q.Nodes.Get(n.Provider)
-		if n.Type == Root || up == nil {
-			return true
+// circles lists the nodes whose providers go round in circles. A chain that breaks
+// off is reported elsewhere.
+func circles(q *Queue) map[string]bool {
+	known := map[string]bool{}
+	for i := range q.Nodes {
+		seen := map[string]bool{}
+		n, circling := &q.Nodes[i], false
+		for n != nil && n.Type != Root && !circling {
+			answer, done := known[n.Name]
+			if done {
+				circling = answer
+				break
+			}
+			circling = seen[n.Name]
+			seen[n.Name] = true
+			n = q.Nodes.Get(n.Provider)
 		}
-		n = *up
+		for name := range seen {
+			known[name] = circling
+		}
 	}
-	return false
+	return known
 }

@@ -56,50 +56,31 @@ type secretOf struct {
 }
 
 func (s secretOf) shape() shape {
-	return shape{kind: "object", oneOf: []string{"text"}, fields: []anyField{
-		{name: "env", doc: "Name of an environment variable.", typ: new(string)},
-		{name: "file", doc: "Path of a file that holds only the value.", typ: new(string)},
-		{name: "command", doc: "A program and its arguments; what it prints is the value.", typ: new([]string)},
+	return shape{kind: "object", doc: "Where the value comes from.", keys: 1, oneOf: []string{"text"}, fields: []anyField{
+		{name: "env", doc: "Name of an environment variable.", example: "HUB_DSN", typ: new(string)},
+		{name: "file", doc: "Path of a file that holds only the value.", example: "/run/secrets/hub", typ: new(string)},
+		{name: "command", doc: "A program and its arguments; what it prints is the value.", example: "[vault, read, -field=dsn, shop/hub]", typ: argvOf{}},
 	}}
 }
 
-var (
-	passwordKey = regexp.MustCompile(`(?i)(^|[\s?&])(password|sslpassword|passphrase)\s*=\s*\S`)
-	passwordURL = regexp.MustCompile(`(?i)^[a-z0-9+]+://[^/@\s]*:[^/@\s]+@`)
-)
+var variable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 func (s secretOf) decode(d *decoder, n *yaml.Node) {
 	if n = d.follow(n); n == nil {
 		return
 	}
 	if n.Kind == yaml.ScalarNode {
-		var text string
-		d.text(&yaml.Node{Value: s.key}, n, &text)
-		if d.hasPassword(s.key, n, text) || text == "" {
-			return
-		}
-		*s.into = plain(text)
+		s.plain(d, n)
 		return
 	}
 	found := 0
 	d.each(n, func(k, v *yaml.Node) {
 		found++
-		var text string
-		var argv []string
 		switch k.Value {
-		case "env":
-			if d.value(k, v, &text); text != "" {
-				*s.into = fromEnv(text)
-			}
-		case "file":
-			if d.value(k, v, &text); text != "" {
-				*s.into = fromFile(text)
-			}
-		case "command":
-			if d.value(k, v, &argv); len(argv) > 0 {
-				*s.into = fromCommand(argv)
-			}
+		case "env", "file", "command":
+			s.reference(d, k, v)
 		default:
+			d.conceal(v)
 			d.failNear(k, "unknown-field", []string{"env", "file", "command"}, "%s: unknown reference %q; write {env: NAME}, {file: PATH} or {command: [...]}", s.key, k.Value)
 		}
 	})
@@ -108,18 +89,55 @@ func (s secretOf) decode(d *decoder, n *yaml.Node) {
 	}
 }
 
+// plain reads a text that is no secret.
+func (s secretOf) plain(d *decoder, n *yaml.Node) {
+	var text string
+	d.text(&yaml.Node{Value: s.key}, n, &text)
+	switch {
+	case n.Tag == "!!null" || d.hasPassword(s.key, n, text):
+	case strings.TrimSpace(text) == "":
+		d.fail(n, "empty-value", "%s: the value is missing", s.key)
+	default:
+		*s.into = plain(text)
+	}
+}
+
+// reference reads where a secret comes from.
+func (s secretOf) reference(d *decoder, k, v *yaml.Node) {
+	argv := []string{""}
+	if k.Value == "command" {
+		argv = nil
+		d.argv(k, v, &argv)
+	} else {
+		d.value(k, v, &argv[0])
+	}
+	n := d.follow(v)
+	if n == nil || n.Kind == yaml.MappingNode || n.Kind == yaml.SequenceNode && k.Value != "command" || n.Tag == "!!null" {
+		return // reported
+	}
+	switch {
+	case d.hasPassword(s.key, n, strings.Join(argv, " ")):
+	case len(argv) == 0 || argv[0] == "":
+		d.fail(n, "bad-secret", "%s: %s: the value is missing", s.key, k.Value)
+	case k.Value == "env" && !variable.MatchString(argv[0]):
+		d.conceal(n) // it may be the secret itself
+		d.fail(n, "bad-secret", "%s: env: expected the name of an environment variable, such as HUB_DSN", s.key)
+	case k.Value == "env":
+		*s.into = fromEnv(argv[0])
+	case k.Value == "file":
+		*s.into = fromFile(argv[0])
+	default:
+		*s.into = fromCommand(argv)
+	}
+}
+
 // hasPassword reports a password written in the YAML, without repeating it.
 func (d *decoder) hasPassword(key string, n *yaml.Node, text string) bool {
-	if !passwordKey.MatchString(text) && !passwordURL.MatchString(text) {
+	if !holdsPassword(text) {
 		return false
 	}
-	d.problems = append(d.problems, Problem{Pos: d.at(n), Rule: "plain-secret",
-		Message: d.where() + ": " + key + ": a password is written here; use {env: NAME}, {file: PATH} or ~/.pgpass"})
-	for name, lines := range d.lines { // the line must not be printed either
-		if i := n.Line - 1; name == d.file && i >= 0 && i < len(lines) {
-			lines[i] = "(not shown: it holds a password)"
-		}
-	}
+	d.conceal(n)
+	d.fail(n, "plain-secret", "%s: a password is written here; use {env: NAME}, {file: PATH} or ~/.pgpass", key)
 	return true
 }
 
@@ -129,9 +147,15 @@ type locationOf struct{ into *string }
 func (l locationOf) shape() shape { return shape{kind: "text"} }
 
 func (l locationOf) decode(d *decoder, n *yaml.Node) {
+	if n = d.follow(n); n == nil {
+		return
+	}
 	var text string
 	d.value(&yaml.Node{Value: "location"}, n, &text)
-	if !d.hasPassword("location", n, text) {
-		*l.into = strings.TrimSpace(text)
+	if holdsPassword(text) {
+		d.conceal(n)
+		d.fail(n, "plain-secret", "location: a password is written here; every node of a cascade can read it, so let them find it in ~/.pgpass")
+		return
 	}
+	*l.into = strings.TrimSpace(text)
 }

@@ -1,7 +1,9 @@
 package spec
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"math"
 	"regexp"
 	"slices"
@@ -17,7 +19,9 @@ import (
 const (
 	maxFile  = 8 << 20 // bytes
 	maxNodes = 500_000 // yaml nodes visited, aliases counted at every use
-	maxDepth = 32
+
+	maxProblems    = 1000
+	maxSuggestions = 100 // problems that look for the nearest name, which takes time
 )
 
 // decoder is the only code that walks yaml.Node.
@@ -28,8 +32,8 @@ type decoder struct {
 	path     []step // the objects being read, outermost first
 	refs     []ref
 	problems Problems
+	secrets  map[*yaml.Node]bool // values that must not be shown
 	nodes    int
-	depth    int
 }
 
 // step is one object on the way to what is being read.
@@ -54,12 +58,19 @@ func (d *decoder) refer(at *yaml.Node, to, name string) {
 }
 
 func newDecoder(sources []Source) *decoder {
-	d := &decoder{set: &Set{}, lines: map[string][]string{}}
+	d := &decoder{set: &Set{}, lines: map[string][]string{}, secrets: map[*yaml.Node]bool{}}
 	for _, s := range sources {
-		d.lines[s.Name] = strings.Split(strings.ReplaceAll(string(s.Text), "\r\n", "\n"), "\n")
+		d.lines[s.Name] = lineBreak.Split(strings.TrimPrefix(string(s.Text), "\ufeff"), -1)
 	}
 	return d
 }
+
+// lineBreak is what ends a line of YAML, as the parser counts them.
+var lineBreak = regexp.MustCompile("\r\n|[\r\n\u0085\u2028\u2029]")
+
+// countsFromZero are the messages of yaml.v3's parser, as opposed to its scanner,
+// whose line is one too small.
+var countsFromZero = regexp.MustCompile(`^did not find expected (<|node content|'-' indicator|key|',')|^found (undefined tag|duplicate %|incompatible)`)
 
 var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)$`)
 
@@ -68,10 +79,10 @@ func (d *decoder) source(s Source) {
 	d.file = s.Name
 	switch {
 	case len(s.Text) > maxFile:
-		d.problem(Pos{s.Name, 1, 1}, "too-large", "the file has %d bytes; at most %d are read", len(s.Text), maxFile)
+		d.problem(Pos{File: s.Name}, "too-large", "the file has %d bytes; at most %d are read", len(s.Text), maxFile)
 		return
 	case !utf8.Valid(s.Text):
-		d.problem(Pos{s.Name, 1, 1}, "not-utf8", "the file is not UTF-8 text")
+		d.problem(invalidAt(s), "not-utf8", "this is not UTF-8 text")
 		return
 	}
 	docs, err := documents(s.Text)
@@ -80,20 +91,43 @@ func (d *decoder) source(s Source) {
 		if m := yamlLine.FindStringSubmatch(message); m != nil {
 			message = m[2]
 			if n, err := strconv.Atoi(m[1]); err == nil {
+				if countsFromZero.MatchString(message) {
+					n++
+				}
 				line = max(1, min(n, len(d.lines[s.Name])))
 			}
+		}
+		if looksSecret(string(s.Text)) { // without its structure nobody knows where it begins and ends
+			d.lines[s.Name] = nil
 		}
 		d.problem(Pos{s.Name, line, 1}, "syntax", "this is not YAML: %s", message)
 		return
 	}
 	if len(docs) == 0 {
-		d.problem(Pos{s.Name, 1, 1}, "empty-file", "the file says nothing; remove it or write: skytools: %d", Format)
+		d.problem(Pos{File: s.Name}, "empty-file", "the file says nothing; remove it or write: skytools: %d", Format)
 		return
 	}
 	if len(docs) > 1 {
 		d.fail(docs[1], "second-document", "a second document begins here; write one document in a file")
 	}
 	d.top(docs[0])
+	for _, doc := range docs {
+		d.blank(doc)
+	}
+}
+
+// invalidAt is the place of the first byte that is not UTF-8.
+func invalidAt(s Source) Pos {
+	good := 0
+	for good < len(s.Text) {
+		r, size := utf8.DecodeRune(s.Text[good:])
+		if r == utf8.RuneError && size == 1 {
+			break
+		}
+		good += size
+	}
+	lines := lineBreak.Split(string(s.Text[:good]), -1)
+	return Pos{s.Name, len(lines), utf8.RuneCountInString(lines[len(lines)-1]) + 1}
 }
 
 // documents splits a file, turning a panic of the parser into an error.
@@ -107,7 +141,7 @@ func documents(text []byte) (docs []*yaml.Node, err error) {
 	for len(docs) < 2 {
 		var doc yaml.Node
 		err := dec.Decode(&doc)
-		if err != nil && err.Error() == "EOF" {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
@@ -142,7 +176,11 @@ func (d *decoder) value(key, n *yaml.Node, into any) {
 		return
 	}
 	if n.Kind != yaml.ScalarNode {
-		d.fail(n, "not-a-value", "%s: expected a single value, found %s", key.Value, kindName(n))
+		d.fail(n, "not-a-value", "%s: expected a single value, found %s", key.Value, d.kindName(n))
+		return
+	}
+	if _, optional := into.(**int); n.Tag == "!!null" && !optional {
+		d.fail(n, "empty-value", "%s: the value is missing", key.Value)
 		return
 	}
 	switch p := into.(type) {
@@ -155,8 +193,8 @@ func (d *decoder) value(key, n *yaml.Node, into any) {
 			d.number(key, n, func(v int) { *p = &v })
 		}
 	case *bool:
-		switch n.Value {
-		case "true", "false":
+		switch {
+		case n.Tag == "!!bool" && (n.Value == "true" || n.Value == "false"):
 			*p = n.Value == "true"
 		default:
 			d.fail(n, "bad-bool", "%s: expected true or false, found %q", key.Value, n.Value)
@@ -191,7 +229,8 @@ func either(words []string) string {
 	return strings.Join(words[:len(words)-1], ", ") + " or " + words[len(words)-1]
 }
 
-func (d *decoder) text(key, n *yaml.Node, into *string) {
+// text reads a text as it is written. It reports whether there is one.
+func (d *decoder) text(key, n *yaml.Node, into *string) bool {
 	switch {
 	case n.Tag == "!!null":
 		d.fail(n, "empty-value", "%s: the value is missing", key.Value)
@@ -199,14 +238,16 @@ func (d *decoder) text(key, n *yaml.Node, into *string) {
 		d.fail(n, "bad-text", "%s: zero bytes cannot be stored", key.Value)
 	default:
 		*into = n.Value
+		return true
 	}
+	return false
 }
 
 func (d *decoder) number(key, n *yaml.Node, set func(int)) {
 	v, err := strconv.Atoi(n.Value)
 	digits := strings.TrimLeft(n.Value, "+-")
 	switch {
-	case len(digits) > 1 && digits[0] == '0' && n.Tag == "!!int":
+	case len(digits) > 1 && digits[0] == '0' && strings.Trim(digits, "0123456789") == "":
 		d.fail(n, "leading-zero", "%s: %s has a leading zero, which YAML reads as octal; write it without", key.Value, n.Value)
 	case err != nil || n.Tag != "!!int":
 		d.fail(n, "bad-number", "%s: expected a whole number, found %q", key.Value, n.Value)
@@ -217,8 +258,42 @@ func (d *decoder) number(key, n *yaml.Node, set func(int)) {
 	}
 }
 
-// list reads a sequence of texts; a single text stands for a list of one.
+// list reads a set of texts; a single text stands for a list of one.
 func (d *decoder) list(key, n *yaml.Node, into *[]string) {
+	var items []string
+	d.names(key, n, func(_ *yaml.Node, text string) { items = append(items, text) })
+	*into = items
+}
+
+// names walks a set of texts: none is empty, and none is there twice.
+func (d *decoder) names(key, n *yaml.Node, f func(item *yaml.Node, text string)) {
+	seen := map[string]bool{}
+	d.texts(key, n, func(item *yaml.Node, text string) {
+		switch {
+		case text == "":
+			d.fail(item, "empty-value", "%s: a text in the list is empty", key.Value)
+		case seen[text]:
+			d.fail(item, "listed-twice", "%s: %q is in the list already", key.Value, text)
+		default:
+			seen[text] = true
+			f(item, text)
+		}
+	})
+}
+
+// argv reads a program and its arguments: they may be empty, and the same twice.
+func (d *decoder) argv(key, n *yaml.Node, into *[]string) {
+	d.texts(key, n, func(_ *yaml.Node, text string) { *into = append(*into, text) })
+}
+
+// argvOf decodes a command line.
+type argvOf struct{ into *[]string }
+
+func (a argvOf) shape() shape                    { return shape{kind: "texts"} }
+func (a argvOf) decode(d *decoder, n *yaml.Node) { d.argv(&yaml.Node{Value: "command"}, n, a.into) }
+
+// texts walks a sequence of texts, or a single one.
+func (d *decoder) texts(key, n *yaml.Node, f func(item *yaml.Node, text string)) {
 	n = d.follow(n)
 	if n == nil {
 		return
@@ -230,24 +305,18 @@ func (d *decoder) list(key, n *yaml.Node, into *[]string) {
 		d.fail(n, "not-a-list", "%s: expected a list, found a mapping", key.Value)
 		return
 	}
-	*into = []string{}
 	for _, item := range items {
 		if item = d.follow(item); item == nil {
 			continue
 		}
 		var s string
 		if item.Kind != yaml.ScalarNode {
-			d.fail(item, "not-a-value", "%s: expected a text in the list, found %s", key.Value, kindName(item))
+			d.fail(item, "not-a-value", "%s: expected a text in the list, found %s", key.Value, d.kindName(item))
 			continue
 		}
-		if d.text(key, item, &s); s == "" {
-			continue
+		if d.text(key, item, &s) {
+			f(item, s)
 		}
-		if slices.Contains(*into, s) {
-			d.fail(item, "listed-twice", "%s: %q is in the list already", key.Value, s)
-			continue
-		}
-		*into = append(*into, s)
 	}
 }
 
@@ -258,20 +327,14 @@ func (d *decoder) each(n *yaml.Node, f func(key, value *yaml.Node)) {
 		return
 	}
 	if n.Kind != yaml.MappingNode {
-		d.fail(n, "not-a-mapping", "expected keys and values here, found %s", kindName(n))
+		d.fail(n, "not-a-mapping", "expected keys and values here, found %s", d.kindName(n))
 		return
 	}
-	if d.depth++; d.depth > maxDepth {
-		d.fail(n, "too-deep", "this is nested more than %d levels deep", maxDepth)
-		d.depth--
-		return
-	}
-	defer func() { d.depth-- }()
 	seen := map[string]int{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key := n.Content[i]
 		if key.Kind != yaml.ScalarNode {
-			d.fail(key, "bad-key", "a key must be a single value, found %s", kindName(key))
+			d.fail(key, "bad-key", "a key must be a single value, found %s", d.kindName(key))
 			continue
 		}
 		if key.Tag == "!!merge" {
@@ -303,7 +366,12 @@ func (d *decoder) follow(n *yaml.Node) *yaml.Node {
 	return n
 }
 
-func kindName(n *yaml.Node) string {
+// kindName says what stands in the place of something else.
+func (d *decoder) kindName(n *yaml.Node) string {
+	if holdsPassword(n.Value) {
+		d.conceal(n)
+		return "a text that holds a password"
+	}
 	switch n.Kind {
 	case yaml.MappingNode:
 		return "a mapping"
@@ -341,15 +409,11 @@ func (d *decoder) fail(n *yaml.Node, rule, format string, args ...any) {
 
 // failNear adds the candidate that was probably meant.
 func (d *decoder) failNear(n *yaml.Node, rule string, candidates []string, format string, args ...any) {
-	try := ""
-	if c := Nearest(n.Value, candidates); c != "" {
-		try = "did you mean " + c + "?"
-	}
-	d.report(n, rule, try, format, args...)
+	d.report(n, rule, d.near(n.Value, candidates), format, args...)
 }
 
 func (d *decoder) report(n *yaml.Node, rule, try, format string, args ...any) {
-	if len(d.problems) >= 1000 {
+	if len(d.problems) >= maxProblems {
 		return
 	}
 	message := fmt.Sprintf(format, args...)
@@ -360,10 +424,14 @@ func (d *decoder) report(n *yaml.Node, rule, try, format string, args ...any) {
 	if n.Style&(yaml.DoubleQuotedStyle|yaml.SingleQuotedStyle) != 0 {
 		width += 2
 	}
-	d.problems = append(d.problems, Problem{Pos: d.at(n), Rule: rule, Message: printable(message), Try: try, Width: width})
+	d.problems = append(d.problems, Problem{Pos: d.at(n), Rule: rule, Message: message, Try: try, Width: width})
 }
 
-// problem reports something about a place that is no yaml node.
+// problem reports something about a place that is no yaml node; line 0 is the file.
 func (d *decoder) problem(at Pos, rule, format string, args ...any) {
-	d.problems = append(d.problems, Problem{Pos: at, Rule: rule, Message: printable(fmt.Sprintf(format, args...))})
+	if len(d.problems) < maxProblems {
+		p := Problem{Pos: at, Rule: rule, Message: fmt.Sprintf(format, args...), whole: at.Line == 0}
+		p.Line, p.Column = max(1, at.Line), max(1, at.Column)
+		d.problems = append(d.problems, p)
+	}
 }

@@ -14,7 +14,9 @@ type topic struct {
 func topics() map[string]topic {
 	all := map[string]topic{}
 	add := func(name, doc string, fields []anyField) {
-		all[name] = topic{doc: doc, fields: fields}
+		t := all[name] // table.on is a key, and an object
+		t.doc, t.fields = doc, fields
+		all[name] = t
 		for _, f := range fields {
 			all[name+"."+f.name] = topic{field: &f}
 		}
@@ -56,9 +58,12 @@ func Explain(name string) (string, error) {
 				fmt.Fprintf(&out, "  %-15s %s\n", line.label, line.text)
 			}
 		}
-		return out.String(), nil
+	} else {
+		fmt.Fprintf(&out, "%s\n\n  %s\n", name, t.doc)
 	}
-	fmt.Fprintf(&out, "%s\n\n  %s\n\n", name, t.doc)
+	if len(t.fields) > 0 {
+		out.WriteString("\n")
+	}
 	for _, f := range t.fields {
 		first, _, _ := strings.Cut(f.doc, ". ")
 		fmt.Fprintf(&out, "  %-20s %s\n", f.name, strings.TrimSuffix(first, "."))
@@ -85,6 +90,8 @@ func typeName(typ any) string {
 		switch s.kind {
 		case "text", "number", "list":
 			return s.kind
+		case "texts":
+			return "list of texts"
 		case "map":
 			return strings.Join(append([]string{"mapping by name"}, without(s.oneOf, "null")...), " or ")
 		}

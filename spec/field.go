@@ -1,6 +1,12 @@
 package spec
 
-import "gopkg.in/yaml.v3"
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+)
 
 // A Field is all that is known about one YAML key of a T. The decoder, the JSON
 // Schema, explain and the suggestions read it.
@@ -49,10 +55,12 @@ type node interface {
 
 // shape describes a node for the JSON Schema and the manual.
 type shape struct {
-	kind   string     // "object", "map", "list", "text or object"
-	doc    string     // what one entry is
-	fields []anyField // of the object, or of each entry of the map or list
-	oneOf  []string   // an entry may also be: "null", "text", "list"
+	kind    string     // "object", "map", "list", "text", "number", "texts"
+	keys    int        // how many keys an entry has; 0: any number
+	entries int        // how many entries a map has at least
+	doc     string     // what one entry is
+	fields  []anyField // of the object, or of each entry of the map or list
+	oneOf   []string   // an entry may also be: "null", "text", "list"
 }
 
 // Named are objects by name, sorted by name.
@@ -72,22 +80,31 @@ func (m namedOf[T, P]) shape() shape {
 }
 
 func (m namedOf[T, P]) decode(d *decoder, n *yaml.Node) {
+	declared := map[string]Pos{} // in other files; within one, keys do not repeat
+	for i := range *m.into {
+		h := headOf(&(*m.into)[i])
+		declared[h.Name] = h.At
+	}
 	d.each(n, func(key, value *yaml.Node) {
-		if key.Value == "" {
+		switch {
+		case key.Value == "":
 			d.fail(key, "empty-name", "a %s needs a name", m.label)
+			return
+		case strings.ContainsRune(key.Value, 0):
+			d.fail(key, "bad-name", "a name cannot hold a zero byte")
 			return
 		}
 		if m.name != nil && !m.name(d, key) {
 			return
 		}
 		var t T
-		h := any(&t).(interface{ head() *Head }).head()
+		h := headOf(&t)
 		h.Name, h.At = key.Value, d.at(key)
 		if p, ok := any(&t).(interface{ preset() }); ok {
 			p.preset()
 		}
-		if before := m.into.Get(h.Name); before != nil {
-			d.fail(key, "declared-twice", "%s %q is declared at %s already", m.label, h.Name, any(before).(interface{ head() *Head }).head().At)
+		if before, twice := declared[h.Name]; twice {
+			d.fail(key, "declared-twice", "%s %q is declared at %s already", m.label, h.Name, before)
 			return
 		}
 		d.in(m.label, key.Value, func() { decodeObject[T, P](d, key, value, &t) })
@@ -114,6 +131,9 @@ func decodeObject[T any, P fielded[T]](d *decoder, key, n *yaml.Node, t *T) {
 		for _, f := range fields {
 			names = append(names, f.Name)
 		}
+		if looksSecret(k.Value+": x") || holdsSecrets(fields) && Nearest(k.Value, names) == "" {
+			d.conceal(v)
+		}
 		d.failNear(k, "unknown-field", names, "unknown field %q", k.Value)
 	})
 	for _, f := range fields {
@@ -123,21 +143,28 @@ func decodeObject[T any, P fielded[T]](d *decoder, key, n *yaml.Node, t *T) {
 	}
 }
 
+// holdsSecrets reports an object where an unknown key may well be a password.
+func holdsSecrets[T any](fields []Field[T]) bool {
+	var zero T
+	return slices.ContainsFunc(fields, func(f Field[T]) bool { _, ok := f.Into(&zero).(secretOf); return ok })
+}
+
 // Get returns the object of that name, or nil.
 func (all Named[T]) Get(name string) *T {
-	for i := range all {
-		if any(&all[i]).(interface{ head() *Head }).head().Name == name {
-			return &all[i]
-		}
+	i, ok := slices.BinarySearchFunc(all, name, func(t T, name string) int { return cmp.Compare(headOf(&t).Name, name) })
+	if !ok {
+		return nil
 	}
-	return nil
+	return &all[i]
 }
 
 // Names lists the objects' names.
 func (all Named[T]) Names() []string {
 	var names []string
 	for i := range all {
-		names = append(names, any(&all[i]).(interface{ head() *Head }).head().Name)
+		names = append(names, headOf(&all[i]).Name)
 	}
 	return names
 }
+
+func headOf[T any](t *T) *Head { return any(t).(interface{ head() *Head }).head() }

@@ -1,16 +1,27 @@
 package spec
 
-import "slices"
+import (
+	"slices"
+	"unicode/utf8"
+)
+
+// The bounds of [Nearest], which takes time in proportion to all three factors.
+const (
+	maxWord  = 130 // bytes: schema.name, 63 each
+	maxWords = 5000
+)
 
 // Nearest is the candidate that word was probably meant to be, or empty when none
-// is close: at most a third of the word mistyped.
+// is close: at most a third of the word mistyped, rounded up. Long words and long
+// lists, which nobody types, get no suggestion.
 func Nearest(word string, candidates []string) string {
-	if len(word) > 100 {
+	if len(word) > maxWord || len(candidates) > maxWords {
 		return ""
 	}
-	best, distance := "", len(word)/3+2
+	n := utf8.RuneCountInString(word)
+	best, distance := "", (n+2)/3+1
 	for _, c := range slices.Sorted(slices.Values(candidates)) {
-		if len(c) > 100 {
+		if m := utf8.RuneCountInString(c); len(c) > maxWord || max(n-m, m-n) >= distance {
 			continue
 		}
 		if d := editDistance(word, c); d < distance {

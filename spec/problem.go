@@ -1,9 +1,11 @@
 package spec
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -15,7 +17,8 @@ type Problem struct {
 	Try     string `json:"try"`     // what to write instead, or empty
 
 	Source string `json:"source"` // the line, or empty
-	Width  int    `json:"-"`      // how many characters of it are wrong
+	Width  int    `json:"-"`      // how many characters of it are wrong; 0: the word there
+	whole  bool   // about the file and not about the line
 }
 
 func (p Problem) Error() string {
@@ -29,6 +32,9 @@ func (p Problem) Text() string {
 			return p.Error() + "\n     " + p.Try + "\n"
 		}
 		return p.Error() + "\n"
+	}
+	if p.Source == concealed || p.Column > utf8.RuneCountInString(p.Source)+1 { // nothing to point at
+		return strings.TrimRight(fmt.Sprintf("%s\n%4d | %s\n     | %s", p.Error(), p.Line, p.Source, p.Try), " |\n") + "\n"
 	}
 	indent := strings.Builder{}
 	for i, r := range []rune(p.Source) { // tabs stay tabs, so that the caret lines up
@@ -78,24 +84,59 @@ func count(n int, noun string) string {
 
 // finish sorts the problems, drops repetitions and adds the source lines.
 func (all *Problems) finish(lines map[string][]string) {
-	slices.SortStableFunc(*all, func(a, b Problem) int { return a.Pos.compare(b.Pos) })
-	*all = slices.CompactFunc(*all, func(a, b Problem) bool { return a.Pos == b.Pos && a.Rule == b.Rule && a.Message == b.Message })
 	for i := range *all {
 		p := &(*all)[i]
-		if text := lines[p.File]; p.Line >= 1 && p.Line <= len(text) {
-			p.Source = printable(text[p.Line-1])
+		if p.Message, p.Try = printable(p.Message), printable(p.Try); holdsPassword(p.Message) {
+			p.Message = concealed
+		}
+	}
+	slices.SortStableFunc(*all, func(a, b Problem) int {
+		return cmp.Or(a.Pos.compare(b.Pos), cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Message, b.Message))
+	})
+	*all = slices.CompactFunc(*all, func(a, b Problem) bool { return a.Pos == b.Pos && a.Rule == b.Rule && a.Message == b.Message })
+	shown := map[Pos]string{} // by file and line: many problems may stand on one long line
+	for i := range *all {
+		p := &(*all)[i]
+		if text := lines[p.File]; !p.whole && p.Line >= 1 && p.Line <= len(text) {
+			line := Pos{p.File, p.Line, 0}
+			if _, ok := shown[line]; !ok {
+				if shown[line] = printable(text[p.Line-1]); looksSecret(text[p.Line-1]) {
+					shown[line] = concealed
+				}
+			}
+			p.Source = shown[line]
 		}
 		if p.Width == 0 {
-			p.Width = 1
+			p.Width = wordWidth(p.Source, p.Column)
 		}
 		p.Width = min(p.Width, max(1, utf8.RuneCountInString(p.Source)-p.Column+1))
 	}
 }
 
-// printable keeps control characters off the terminal and long lines short.
+// wordWidth is the length of the key or value that begins at the column.
+func wordWidth(line string, column int) int {
+	r := []rune(line)
+	if column < 1 || column > len(r) {
+		return 1
+	}
+	r = r[column-1:]
+	if r[0] == '"' || r[0] == '\'' {
+		if end := slices.Index(r[1:], r[0]); end >= 0 {
+			return end + 2
+		}
+	}
+	end := slices.IndexFunc(r, func(c rune) bool { return strings.ContainsRune(" \t:,{}[]", c) })
+	if end < 0 {
+		end = len(r)
+	}
+	return max(1, end)
+}
+
+// printable keeps control characters, and marks that turn the direction of writing,
+// off the terminal, and long lines short.
 func printable(line string) string {
 	line = strings.Map(func(r rune) rune {
-		if r != '\t' && r < ' ' || r == 0x7f || r == utf8.RuneError {
+		if r != '\t' && unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\ufeff' || r == utf8.RuneError {
 			return '?'
 		}
 		return r

@@ -3,6 +3,7 @@ package spec
 import (
 	"encoding/json"
 	"maps"
+	"math"
 	"slices"
 )
 
@@ -43,14 +44,16 @@ func typeSchema(typ any) map[string]any {
 	switch t := typ.(type) {
 	case *string:
 		return map[string]any{"type": "string"}
-	case *int, **int:
-		return map[string]any{"type": "integer", "minimum": 0}
+	case *int:
+		return map[string]any{"type": "integer", "minimum": 0, "maximum": math.MaxInt32}
+	case **int:
+		return map[string]any{"type": []string{"integer", "null"}, "minimum": 0, "maximum": math.MaxInt32}
 	case *bool:
 		return map[string]any{"type": "boolean"}
 	case *Duration:
-		return map[string]any{"type": "string", "pattern": `^([0-9.]+(w|d|h|m|s|ms|us))+$`}
+		return map[string]any{"type": "string", "pattern": `^([0-9]+([.][0-9]+)?(w|d|h|m|s|ms|us))+$`}
 	case *[]string:
-		return anyOf(map[string]any{"type": "array", "items": map[string]any{"type": "string"}, "uniqueItems": true}, map[string]any{"type": "string"})
+		return anyOf(map[string]any{"type": "array", "items": map[string]any{"type": "string", "minLength": 1}, "uniqueItems": true}, map[string]any{"type": "string", "minLength": 1})
 	case choice:
 		return map[string]any{"enum": t.choices()}
 	case node:
@@ -66,16 +69,24 @@ func shapeSchema(s shape) map[string]any {
 	switch s.kind {
 	case "text":
 		return map[string]any{"type": "string"}
+	case "texts":
+		list := map[string]any{"type": "array", "items": map[string]any{"type": "string"}, "minItems": 1}
+		return anyOf(list, map[string]any{"type": "string"})
 	case "number":
 		return map[string]any{"type": "integer", "const": Format}
 	case "list":
-		main = map[string]any{"type": "array", "items": objectSchema(s.fields, s.doc)}
+		main = map[string]any{"type": "array", "items": entrySchema(s)}
 	case "map":
-		entry := anyOf(objectSchema(s.fields, s.doc), map[string]any{"type": "null"})
+		entry := entrySchema(s)
+		if entry["required"] == nil {
+			entry = anyOf(entry, map[string]any{"type": "null"})
+		}
 		main = map[string]any{"type": "object", "additionalProperties": entry}
+		if s.entries > 0 {
+			main["minProperties"] = s.entries
+		}
 	default:
-		main = objectSchema(s.fields, s.doc)
-		main["minProperties"], main["maxProperties"] = 1, 1
+		main = entrySchema(s)
 	}
 	options := []any{main}
 	for _, other := range s.oneOf {
@@ -85,13 +96,26 @@ func shapeSchema(s shape) map[string]any {
 		case "text":
 			options = append(options, map[string]any{"type": "string"})
 		case "list":
-			options = append(options, map[string]any{"type": "array", "items": map[string]any{"type": "string"}})
+			list := map[string]any{"type": "array", "items": map[string]any{"type": "string"}, "uniqueItems": true}
+			if s.entries > 0 {
+				list["minItems"] = s.entries
+			}
+			options = append(options, list)
 		}
 	}
 	if len(options) == 1 {
 		return main
 	}
 	return anyOf(options...)
+}
+
+// entrySchema describes one object of a map or list, or the object itself.
+func entrySchema(s shape) map[string]any {
+	entry := objectSchema(s.fields, s.doc)
+	if s.keys > 0 {
+		entry["minProperties"], entry["maxProperties"] = s.keys, s.keys
+	}
+	return entry
 }
 
 // Topics lists what [Explain] can explain: "database", "queue", "queue.on" and so

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"strconv"
+	"strings"
 
 	"gopkg.in/yaml.v3"
 )
@@ -17,12 +18,14 @@ func (s *Set) fields() []Field[Set] {
 		{Name: "skytools", Doc: "Version of this format.", Example: "1", Into: func(s *Set) any { return versionOf{&s.Version} }},
 		{Name: "cluster", Doc: "Name of the owner. It is the key of the lock that apply takes, and it is recorded beside every managed object.",
 			Example: "shop", Into: func(s *Set) any { return onceOf{&s.Cluster} }},
-		{Name: "databases", Doc: "The databases to manage, by the name that everything else here calls them.",
+		{Name: "databases", Doc: "The databases to manage, by the name that everything else here calls them.", Example: "{hub: {dsn: {env: HUB_DSN}}}",
 			Into: func(s *Set) any { return namedOf[Database, *Database]{&s.Databases, "database", plainName} }},
-		{Name: "queues", Doc: "PgQ queues, by name: plain ones with on:, cascades with nodes:.",
-			Into: func(s *Set) any { return namedOf[Queue, *Queue]{&s.Queues, "queue", nil} }},
-		{Name: "allow", Doc: "Standing approvals of hazards.", Into: func(s *Set) any { return allowList{&s.Allow} }},
-		{Name: "ignore", Doc: "Known drift that is not reported until a date.", Into: func(s *Set) any { return ignoreList{&s.Ignore} }},
+		{Name: "queues", Doc: "PgQ queues, by name: plain ones with on:, cascades with nodes:.", Example: "{audit: {on: hub}}",
+			Into: func(s *Set) any { return namedOf[Queue, *Queue]{&s.Queues, "queue", queueName} }},
+		{Name: "allow", Doc: "Standing approvals of hazards.",
+			Example: "[{drops-consumer: consumer/audit/old_report@hub, because: replaced by report-v2, until: 2026-09-30}]", Into: func(s *Set) any { return allowList{&s.Allow} }},
+		{Name: "ignore", Doc: "Known drift that is not reported until a date.",
+			Example: `[{address: "queue/*@hub", field: rotation_period, until: 2026-09-30}]`, Into: func(s *Set) any { return ignoreList{&s.Ignore} }},
 	}
 }
 
@@ -37,6 +40,16 @@ func plainName(d *decoder, key *yaml.Node) bool {
 	return true
 }
 
+// queueName is the rule for queues: orders/mailer is a consumer of orders, so the
+// first slash must be that one.
+func queueName(d *decoder, key *yaml.Node) bool {
+	if strings.Contains(key.Value, "/") {
+		d.fail(key, "bad-name", "%q: the name of a queue cannot hold a slash here: in addresses it ends at the first one", key.Value)
+		return false
+	}
+	return true
+}
+
 // versionOf reads the version of the format, which every file may state.
 type versionOf struct{ into *int }
 
@@ -46,12 +59,15 @@ func (v versionOf) decode(d *decoder, n *yaml.Node) {
 	if n = d.follow(n); n == nil {
 		return
 	}
-	number, err := strconv.Atoi(n.Value)
-	if err != nil || number != Format {
-		d.fail(n, "bad-version", "skytools: this program reads format %d, found %q", Format, n.Value)
+	if n.Tag != "!!int" || n.Value != strconv.Itoa(Format) {
+		found := n.Value
+		if n.Tag != "!!int" {
+			found = d.kindName(n) + ", which is no number"
+		}
+		d.fail(n, "bad-version", "skytools: this program reads format %d, found %s", Format, found)
 		return
 	}
-	*v.into = number
+	*v.into = Format
 }
 
 // onceOf reads a text that several files may state, if they agree.
@@ -65,7 +81,7 @@ func (o onceOf) decode(d *decoder, n *yaml.Node) {
 	}
 	var text string
 	if n.Kind != yaml.ScalarNode {
-		d.fail(n, "not-a-value", "cluster: expected a name, found %s", kindName(n))
+		d.fail(n, "not-a-value", "cluster: expected a name, found %s", d.kindName(n))
 		return
 	}
 	d.text(&yaml.Node{Value: "cluster"}, n, &text)
@@ -78,9 +94,7 @@ func (o onceOf) decode(d *decoder, n *yaml.Node) {
 
 // sort orders the objects by name, and the objects inside them.
 func (all Named[T]) sort() {
-	slices.SortFunc(all, func(a, b T) int {
-		return cmp.Compare(any(&a).(interface{ head() *Head }).head().Name, any(&b).(interface{ head() *Head }).head().Name)
-	})
+	slices.SortFunc(all, func(a, b T) int { return cmp.Compare(headOf(&a).Name, headOf(&b).Name) })
 	for i := range all {
 		if inner, ok := any(&all[i]).(interface{ sortInside() }); ok {
 			inner.sortInside()

@@ -52,7 +52,7 @@ func (o *OnNode) fields() []Field[OnNode] {
 		{Name: "where", Doc: "SQL condition over the row: only matching rows are copied and replayed.", Example: `"region = 'eu'"`,
 			Hazard: "recopies-table", Into: func(o *OnNode) any { return &o.Where }},
 		{Name: "as", Doc: "The table's name on that node.", Example: "eu.orders", Catalog: "londiste.table_info.dest_table",
-			Into: func(o *OnNode) any { return &o.As }},
+			Into: func(o *OnNode) any { return relationOf{&o.As} }},
 	}
 }
 
@@ -67,7 +67,7 @@ type onNodes struct{ into *map[string]OnNode }
 
 func (o onNodes) shape() shape {
 	var zero OnNode
-	return shape{kind: "map", doc: zero.about(), fields: describe[OnNode, *OnNode](), oneOf: []string{"null", "list"}}
+	return shape{kind: "map", doc: zero.about(), fields: describe[OnNode, *OnNode](), entries: 1, oneOf: []string{"text", "list"}}
 }
 
 func (o onNodes) decode(d *decoder, n *yaml.Node) {
@@ -75,24 +75,40 @@ func (o onNodes) decode(d *decoder, n *yaml.Node) {
 		return
 	}
 	*o.into = map[string]OnNode{}
-	if n.Kind == yaml.MappingNode {
+	switch {
+	case n.Tag == "!!null": // said below
+	case n.Kind == yaml.MappingNode:
 		var all Named[OnNode]
 		namedOf[OnNode, *OnNode]{&all, "on", nil}.decode(d, n)
 		for _, each := range all {
 			(*o.into)[each.Name] = each
 		}
-	} else {
-		var names []string
-		d.list(&yaml.Node{Value: "on"}, n, &names)
-		for _, name := range names {
-			(*o.into)[name] = OnNode{Head: Head{Name: name, At: d.at(n)}}
-		}
+	default:
+		d.names(&yaml.Node{Value: "on"}, n, func(item *yaml.Node, name string) {
+			(*o.into)[name] = OnNode{Head: Head{Name: name, At: d.at(item)}}
+		})
 	}
 	if len(*o.into) == 0 {
 		d.fail(n, "empty-list", "on: no node is named; leave the key out for every node, or write state: absent")
 	}
 	for _, name := range slices.Sorted(maps.Keys(*o.into)) {
-		d.refer(n, "node", name)
+		at := (*o.into)[name].At
+		d.refer(&yaml.Node{Kind: yaml.ScalarNode, Value: name, Line: at.Line, Column: at.Column}, "node", name)
+	}
+}
+
+// relationOf reads the name of a table.
+type relationOf struct{ into *string }
+
+func (r relationOf) shape() shape { return shape{kind: "text"} }
+
+func (r relationOf) decode(d *decoder, n *yaml.Node) {
+	if n = d.follow(n); n == nil {
+		return
+	}
+	var name string
+	if d.value(&yaml.Node{Value: "as"}, n, &name); name != "" && relationName(d, n) {
+		*r.into = name
 	}
 }
 

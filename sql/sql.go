@@ -78,6 +78,10 @@ func literalOf(v any) string {
 		return strconv.FormatFloat(v, 'f', -1, 64)
 	case []string:
 		return arrayOf(v)
+	case map[string]any: // a value that is read from elsewhere when the time comes
+		if name, ok := v["input"].(string); ok {
+			return ":'" + name + "'"
+		}
 	case []any: // an array that came back from a saved plan
 		items := make([]string, len(v))
 		for i, item := range v {

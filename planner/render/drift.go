@@ -15,34 +15,45 @@ func DriftText(w io.Writer, d *planner.Drift, root string, paint Paint) {
 	for _, x := range d.Drifted {
 		if x.Address.Database != node {
 			node = x.Address.Database
-			fmt.Fprintln(w, paint.do("bold", node))
+			say(w, "%s\n", paint.do("bold", node))
 		}
-		head := "~ " + x.Address.Short()
-		if x.Gone {
-			head = "- " + x.Address.Short()
-		}
-		fmt.Fprintf(w, "  %s%s%s\n", paint.do("update", head), strings.Repeat(" ", max(2, 58-len(head))), paint.do("dim", appliedBy(x)))
-		if x.Gone {
-			fmt.Fprintf(w, "      has gone from the server\n")
-		}
-		for _, f := range x.Fields {
-			line := fmt.Sprintf("      %-19s %s -> %s", f.Path, value(f.Path, f.Before), value(f.Path, f.After))
-			fmt.Fprintf(w, "%s%s%s\n", line, strings.Repeat(" ", max(2, 58-len(line))), paint.do("dim", "now "+value(f.Path, f.After)+" on the server"))
-		}
+		drifted(w, x, paint)
 	}
 	for _, u := range d.Unchecked {
-		fmt.Fprintf(w, "%s %s could not be checked: %s\n", paint.do("unknown", "?"), u.Address, u.Why)
+		say(w, "%s %s could not be checked: %s\n", paint.do("unknown", "?"), u.Address, u.Why)
 		if u.Try != "" {
-			fmt.Fprintf(w, "      try  %s\n", u.Try)
+			say(w, "      try  %s\n", u.Try)
 		}
 	}
+	if len(d.Drifted)+len(d.Unchecked) > 0 {
+		say(w, "\n")
+	}
 	if len(d.Ignored) > 0 {
-		fmt.Fprintf(w, "Known drift, ignored for now: %s.\n", count(len(d.Ignored), "object"))
+		say(w, "Known drift, ignored for now: %s.\n", count(len(d.Ignored), "object"))
 	}
 	if d.Unapplied > 0 {
-		fmt.Fprintf(w, "YAML that was not applied yet is no drift: %s for that reason (skytools plan %s).\n", differ(d.Unapplied), root)
+		say(w, "YAML that was not applied yet is no drift: %s for that reason (skytools plan %s).\n", differ(d.Unapplied), ink(shellArg(root)))
 	}
-	fmt.Fprintln(w, DriftSummary(d))
+	say(w, "%s\n", DriftSummary(d))
+}
+
+// drifted writes one object: what was applied, and what is there now.
+func drifted(w io.Writer, x planner.Drifted, paint Paint) {
+	head, colour := "~ "+x.Address.Short(), "update"
+	if x.Gone {
+		head, colour = "- "+x.Address.Short(), "drop"
+	}
+	say(w, "  %s%s%s\n", paint.do(colour, head), gap("  "+head), paint.do("dim", appliedBy(x)))
+	if x.Gone {
+		say(w, "      has gone from the server\n")
+	}
+	for _, f := range x.Fields {
+		if hidden(f.Path) {
+			say(w, "      function %s was changed\n", strings.TrimPrefix(f.Path, "functions."))
+			continue
+		}
+		say(w, "      %-19s %s\n", f.Path, change(f))
+	}
 }
 
 func differ(n int) string {
@@ -66,7 +77,7 @@ func driftLine(x planner.Drifted) string {
 	}
 	var parts []string
 	for _, f := range x.Fields {
-		parts = append(parts, fmt.Sprintf("%s %s -> %s", f.Path, value(f.Path, f.Before), value(f.Path, f.After)))
+		parts = append(parts, f.Path+" "+change(f))
 	}
 	return x.Address.String() + ": " + strings.Join(parts, ", ") + "; " + appliedBy(x)
 }
@@ -103,26 +114,26 @@ func DriftGithub(w io.Writer, d *planner.Drift) {
 
 // DriftMarkdown writes a drift report for a comment or summary page.
 func DriftMarkdown(w io.Writer, d *planner.Drift, root string) {
-	fmt.Fprintf(w, "**%s**\n", DriftSummary(d))
+	say(w, "**%s**\n", ink(prose(DriftSummary(d))))
 	if len(d.Drifted) > 0 {
-		fmt.Fprintf(w, "\n| object | field | applied | now |\n|---|---|---|---|\n")
+		say(w, "\n| object | field | applied | now |\n|---|---|---|---|\n")
 	}
 	for _, x := range d.Drifted {
+		object := cell(code(x.Address.String()))
 		if x.Gone {
-			fmt.Fprintf(w, "| %s | | | gone |\n", cell(x.Address.String()))
+			say(w, "| %s | | there | gone |\n", ink(object))
 		}
 		for _, f := range x.Fields {
-			fmt.Fprintf(w, "| %s | %s | %s | %s |\n", cell(x.Address.String()), cell(f.Path), cell(value(f.Path, f.Before)), cell(value(f.Path, f.After)))
+			before, after := sides(f)
+			say(w, "| %s | %s | %s | %s |\n", ink(object), ink(cell(prose(f.Path))), ink(cell(prose(before))), ink(cell(prose(after))))
 		}
 	}
 	for _, u := range d.Unchecked {
-		fmt.Fprintf(w, "\nNot checked: %s: %s\n", cell(u.Address), cell(u.Why))
+		say(w, "\nNot checked: %s: %s\n", ink(code(u.Address)), ink(prose(u.Why)))
 	}
-}
-
-// cell makes text safe inside a table.
-func cell(text string) string {
-	return strings.NewReplacer("|", `\|`, "\n", " ", "`", "'", "<", "&lt;").Replace(text)
+	if d.Unapplied > 0 {
+		say(w, "\nYAML that was not applied yet is no drift: %s for that reason (%s).\n", differ(d.Unapplied), ink(code("skytools plan "+shellArg(root))))
+	}
 }
 
 // DriftPrometheus writes a drift report for a textfile collector.

@@ -23,7 +23,7 @@ func JSON(w io.Writer, v any) error {
 // runs is the same text with its arguments as parameters, each step only after a
 // look at its object.
 func SQL(w io.Writer, p *planner.Plan) {
-	fmt.Fprintf(w, "-- plan %s of %s: %s\n", p.ShortDigest(), p.Cluster, Summary(p, ""))
+	say(w, "-- plan %s of %s: %s\n", p.ShortDigest(), p.Cluster, Summary(p, ""))
 	node := ""
 	for _, s := range p.Steps {
 		if len(s.Do) == 0 {
@@ -31,11 +31,11 @@ func SQL(w io.Writer, p *planner.Plan) {
 		}
 		if s.Node != node {
 			node = s.Node
-			fmt.Fprintf(w, "\n-- in %s\n", node)
+			say(w, "\n-- in %s\n", node)
 		}
-		fmt.Fprintf(w, "\n-- %s %s: %s\n", s.ID, s.Address, s.Title)
+		say(w, "\n-- %s %s: %s\n", s.ID, s.Address, s.Title)
 		for _, in := range s.Inputs {
-			fmt.Fprintf(w, "-- %s comes from %s: %s\n", in.Name, in.Node, oneLine(in.Stmt.Pasteable()))
+			say(w, "-- %s comes from %s: %s\n", in.Name, in.Node, oneLine(in.Stmt.Pasteable()))
 		}
 		fmt.Fprintln(w, "begin;")
 		for _, stmt := range s.Do {
@@ -78,15 +78,16 @@ func Github(w io.Writer, p *planner.Plan) {
 
 // changeLine is a change in one line.
 func changeLine(c *planner.Change) string {
-	parts := []string{fmt.Sprintf("%s %s", c.Action, c.Address)}
+	return fmt.Sprintf("%s %s", c.Action, c.Address) + changeRest(c)
+}
+
+// changeRest is what a change says beside its action and address.
+func changeRest(c *planner.Change) string {
+	parts := []string{""}
 	for _, f := range c.Fields {
-		if hidden(f.Path) {
-			continue
+		if c.Action != planner.Create && !hidden(f.Path) {
+			parts = append(parts, f.Path+" "+change(f))
 		}
-		if c.Action == planner.Create {
-			continue
-		}
-		parts = append(parts, fmt.Sprintf("%s %s -> %s", f.Path, value(f.Path, f.Before), value(f.Path, f.After)))
 	}
 	for _, h := range c.Hazards {
 		parts = append(parts, h.Code+": "+h.Message)
@@ -104,9 +105,9 @@ func annotate(w io.Writer, level string, at spec.Pos, title, text string) {
 	data := strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A")
 	place := ""
 	if at.File != "" {
-		place = fmt.Sprintf("file=%s,line=%d,col=%d,", property.Replace(at.File), at.Line, at.Column)
+		place = fmt.Sprintf("file=%s,line=%d,col=%d,", property.Replace(clean(at.File)), at.Line, at.Column)
 	}
-	fmt.Fprintf(w, "::%s %stitle=%s::%s\n", level, place, property.Replace(title), data.Replace(text))
+	fmt.Fprintf(w, "::%s %stitle=%s::%s\n", level, place, property.Replace(clean(title)), data.Replace(clean(text)))
 }
 
 type suite struct {

@@ -3,7 +3,9 @@ package render
 import (
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/skytools-go/skytools/planner"
 )
@@ -14,25 +16,31 @@ import (
 // much it left out.
 func Markdown(w io.Writer, p *planner.Plan, limit int) {
 	var head strings.Builder
-	fmt.Fprintf(&head, "### skytools plan: %s\n\n**%s**\n\nDigest `%s`.", p.Cluster, Summary(p, ""), p.ShortDigest())
-	if !p.Complete {
-		head.WriteString(" The plan is incomplete: not everything that is declared was looked at.")
+	say(&head, "### skytools plan: %s\n\n**%s**\n\nDigest %s.", ink(prose(p.Cluster)), ink(prose(Summary(p, ""))), ink(code(p.ShortDigest())))
+	if note := incomplete(p); note != "" {
+		say(&head, " %s", note)
+	}
+	if p.Scope.LeftOut > 0 || len(p.Scope.Added) > 0 {
+		say(&head, " %s", ink(prose(scope(p))))
 	}
 	head.WriteString("\n")
 	for _, d := range p.Diagnostics {
-		fmt.Fprintf(&head, "\n- %s: %s", d.Severity, cell(strings.TrimPrefix(d.Address+": "+d.Message, ": ")))
+		subject := ""
+		if d.Address != "" {
+			subject = code(d.Address) + ": "
+		}
+		say(&head, "\n- %s: %s%s", d.Severity, ink(subject), ink(prose(d.Message)))
 	}
 	if pending := p.Pending(); len(pending) > 0 {
 		head.WriteString("\n\n#### Needs approval\n\n| hazard | object | why |\n|---|---|---|\n")
 		for _, h := range pending {
-			_, address, _ := strings.Cut(h.Allow, ":")
-			fmt.Fprintf(&head, "| %s | %s | %s |\n", h.Code, cell(address), cell(h.Message))
+			say(&head, "| %s | %s | %s |\n", h.Code, ink(cell(code(address(h)))), ink(cell(prose(h.Message))))
 		}
 	}
 	var sections []string
 	for _, c := range p.Changes {
 		if c.Action == planner.Drop || c.Action == planner.Recreate {
-			sections = append(sections, "\n- "+cell(changeLine(c)))
+			sections = append(sections, "\n- "+string(c.Action)+" "+code(c.Address.String())+prose(changeRest(c)))
 		}
 	}
 	if len(sections) > 0 {
@@ -41,43 +49,89 @@ func Markdown(w io.Writer, p *planner.Plan, limit int) {
 	for _, node := range nodes(p) {
 		sections = append(sections, details(p, node))
 	}
-	fit(w, head.String(), sections, limit)
+	io.WriteString(w, fit(head.String(), sections, limit))
 }
 
 func details(p *planner.Plan, node string) string {
 	var out strings.Builder
-	n := 0
-	for _, c := range p.Changes {
-		if c.Node == node {
-			change(&out, p, c, TextOptions{})
-			n++
-		}
-	}
+	changes := changesIn(p, node)
+	writeChanges(&out, p, changes, TextOptions{})
 	fence := "```"
 	for strings.Contains(out.String(), fence) {
 		fence += "`"
 	}
-	return fmt.Sprintf("\n\n<details><summary>%s: %s</summary>\n\n%stext\n%s%s\n</details>", node, count(n, "change"), fence, out.String(), fence)
+	return fmt.Sprintf("\n\n<details><summary>%s: %s</summary>\n\n%stext\n%s%s\n</details>", node, count(len(changes), "change"), fence, out.String(), fence)
 }
 
-// fit writes as many whole sections as the limit allows.
-func fit(w io.Writer, head string, sections []string, limit int) {
-	const note = "\n\n_%d of %d sections left out to keep within %d bytes; the full plan is in the saved file._\n"
-	if limit > 0 && len(head)+len(note) > limit {
-		head = strings.ToValidUTF8(head[:max(0, limit-len(note)-8)], "") + "..."
+var special = regexp.MustCompile("[\\\\`*_\\[\\]<>&|~#]")
+
+// prose writes a text so that Markdown shows it as it is.
+func prose(text string) string {
+	text = special.ReplaceAllStringFunc(clean(text), func(c string) string {
+		switch c {
+		case "<":
+			return "&lt;"
+		case ">":
+			return "&gt;"
+		case "&":
+			return "&amp;"
+		}
+		return `\` + c
+	})
+	return strings.ReplaceAll(text, " @", " @\u200b") // or it would call somebody
+}
+
+// code writes a text in the font of code, where nothing in it means anything.
+func code(text string) string {
+	text = clean(text)
+	fence := "`"
+	for strings.Contains(text, fence) {
+		fence += "`"
 	}
-	text, left := head, 0
+	if len(fence) > 1 || strings.TrimSpace(text) != text {
+		text = " " + text + " "
+	}
+	return fence + text + fence
+}
+
+// cell makes Markdown safe inside a table, where even code must not hold a bar.
+func cell(text string) string {
+	return strings.ReplaceAll(strings.ReplaceAll(text, `\|`, "|"), "|", `\|`)
+}
+
+// fit writes as many whole sections as the limit allows, and never more bytes.
+func fit(head string, sections []string, limit int) string {
+	full := head + strings.Join(sections, "") + "\n"
+	if limit <= 0 || len(full) <= limit {
+		return full
+	}
+	note := func(left int) string {
+		return fmt.Sprintf("\n\n_%d of %d sections left out to keep within %d bytes; the full plan is in the saved file._\n", left, len(sections), limit)
+	}
+	room := limit - len(note(len(sections)))
+	text := cut(head, room)
+	left := 0
 	for _, s := range sections {
-		if limit > 0 && len(text)+len(s)+len(note)+16 > limit {
+		if len(text)+len(s) > room {
 			left++
 			continue
 		}
 		text += s
 	}
-	if left > 0 {
-		text += fmt.Sprintf(note, left, len(sections), limit)
-	} else {
-		text += "\n"
+	return cut(text+note(left), limit)
+}
+
+// cut is as much of a text as fits, in whole lines if it can be.
+func cut(text string, limit int) string {
+	if len(text) <= limit {
+		return text
 	}
-	io.WriteString(w, text)
+	limit = max(0, limit)
+	for limit > 0 && !utf8.RuneStart(text[limit]) {
+		limit--
+	}
+	if end := strings.LastIndexByte(text[:limit], '\n'); end > 0 {
+		limit = end + 1
+	}
+	return text[:limit]
 }

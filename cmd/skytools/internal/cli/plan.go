@@ -1,8 +1,9 @@
 package cli
 
 import (
+	"bufio"
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 
@@ -136,11 +137,12 @@ func unreachable(plan *planner.Plan) bool {
 
 // savePlan writes the plan to a file that only its owner can change.
 func savePlan(file string, plan *planner.Plan) error {
-	text, err := json.MarshalIndent(plan, "", "  ")
-	if err != nil {
-		return err
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err == nil {
+		out := bufio.NewWriterSize(f, 1<<16)
+		err = errors.Join(plan.Write(out), out.Flush(), f.Sync(), f.Close())
 	}
-	if err := os.WriteFile(file, append(text, '\n'), 0o600); err != nil {
+	if err != nil {
 		return fmt.Errorf("save the plan: %w", err)
 	}
 	return nil
