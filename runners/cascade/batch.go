@@ -136,9 +136,8 @@ func (w *Worker) healTick(ctx context.Context, s *state) error {
 	case s.Top > s.Completed:
 		return fmt.Errorf("lost position: the queue here has tick %d already, but the worker has completed tick %d; if the position was set back by hand, set it to tick %d (pgq_node.set_consumer_completed)", s.Top, s.Completed, s.Top)
 	}
-	type row struct{ Time, Parent string }
-	r, err := pg.Struct[row](ctx, w.above, `
-		select t.tick_time::text as time, '' as parent
+	at, err := pg.One[string](ctx, w.above, `
+		select t.tick_time::text
 		  from pgq.tick t
 		  join pgq.queue q on q.queue_id = t.tick_queue
 		 where q.queue_name = $1 and t.tick_id = $2`, w.Queue, s.Completed)
@@ -153,7 +152,7 @@ func (w *Worker) healTick(ctx context.Context, s *state) error {
 		return err
 	}
 	w.Log.Info("makes the tick that an interrupted round left out", "queue", w.Queue, "tick", s.Completed)
-	return w.tick(ctx, s.Completed, r.Time, maxID)
+	return w.tick(ctx, s.Completed, at, maxID)
 }
 
 // newestEvent is the highest id of the events since the newest tick; 0: none.

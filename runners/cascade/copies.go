@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	tablecopy "github.com/skytools-go/skytools/runners/copy"
@@ -261,9 +260,9 @@ func (c *copies) start(ctx context.Context, name string, f func(context.Context)
 	r := &running{done: make(chan struct{})}
 	c.running[name] = r
 	all := c.all
-	var once sync.Once
 	go func() {
-		defer once.Do(func() { close(r.done); c.poke() })
+		defer c.poke()
+		defer close(r.done)
 		r.err = f(all)
 	}()
 }

@@ -34,6 +34,7 @@ func (n *node) load() (stop func()) {
 // TestServersKilled kills provider and subscribers in turn with SIGKILL while rows
 // change and a table is copied.
 func TestServersKilled(t *testing.T) {
+	t.Parallel()
 	up, down := sandboxtest.Private(t, sandbox.Options{Durable: true}), sandboxtest.Private(t, sandbox.Options{Durable: true})
 	root := newRoot(t, up, "root")
 	branch := root.add(down, root, "branch", pgqnode.Branch)
@@ -43,7 +44,7 @@ func TestServersKilled(t *testing.T) {
 	}
 	root.run("insert into items select i, 'first', 0, 0 from generate_series(1, 500) i")
 	root.addTable("public.items", londiste.AddTable{})
-	root.ticking(10 * time.Millisecond)
+	stopTicks := root.ticking(10 * time.Millisecond)
 	branch.start()
 	leaf.start()
 	for _, n := range []*node{branch, leaf} {
@@ -62,12 +63,16 @@ func TestServersKilled(t *testing.T) {
 	stop()
 	for _, n := range []*node{branch, leaf} {
 		n.inSync(20 * time.Second)
+	}
+	stopTicks()
+	for _, n := range []*node{branch, leaf} {
 		n.caughtUp(root, 20*time.Second)
 		sameTables(t, root, n, "public.items")
 	}
 	if n := strings.Count(root.rows("items"), "\n"); n < 500 {
 		t.Errorf("only %d rows: the load did not run", n)
 	}
+	branch.caughtUp(root, 20*time.Second)
 	sameQueues(t, root, branch)
 }
 
@@ -75,6 +80,7 @@ func TestServersKilled(t *testing.T) {
 // transaction ids are far ahead. The originals skip what is written then, as if it
 // had been copied. Source: contract/londiste.md sections 2.6 and 7.4, item 11.
 func TestCopyFromAnotherCluster(t *testing.T) {
+	t.Parallel()
 	ahead, fresh := sandboxtest.Private(t, sandbox.Options{}), sandboxtest.Server(t)
 	root := newRoot(t, ahead, "root")
 	branch := root.add(fresh, root, "branch", pgqnode.Branch)
@@ -86,8 +92,10 @@ func TestCopyFromAnotherCluster(t *testing.T) {
 	root.run(`call burn()`)
 	root.run("insert into items select i, 'first', 0, 0 from generate_series(1, 100) i")
 	root.addTable("public.items", londiste.AddTable{})
+	root.run("update pgq.queue set queue_ticker_max_lag = '1 minute'") // nothing but force_tick makes a tick
 	root.ticking(50 * time.Millisecond)
 	kb, kl := branch.start(), leaf.start()
+	root.tick()
 	for _, copyNode := range []string{"root", "?"} {
 		leaf.eventually(10*time.Second, "1", "select count(*)::text from londiste.table_info")
 		if copyNode == "?" {
@@ -113,6 +121,7 @@ func TestCopyFromAnotherCluster(t *testing.T) {
 
 // TestCopyUnderLoad copies two tables with a foreign key while one of them changes.
 func TestCopyUnderLoad(t *testing.T) {
+	t.Parallel()
 	s := sandboxtest.Server(t)
 	root := newRoot(t, s, "root")
 	leaf := root.add(s, root, "leaf", pgqnode.Leaf)
@@ -143,6 +152,7 @@ func TestCopyUnderLoad(t *testing.T) {
 
 // TestPausedWorkerAcknowledges also proves that a paused worker does nothing.
 func TestPausedWorkerAcknowledges(t *testing.T) {
+	t.Parallel()
 	root, branch, _ := chain(t)
 	w := cascade.New(branch.config())
 	defer w.Close()
@@ -170,12 +180,11 @@ func (n *node) pause(paused bool) {
 // TestTakeover swaps root and branch and back under load, while workers run; the
 // calls are those of contract/pgq.md section 6.8.
 func TestTakeover(t *testing.T) {
+	t.Parallel()
 	root, branch, leaf := chain(t)
-	root.ticking(10 * time.Millisecond)
-	branch.ticking(10 * time.Millisecond)
+	stopTicks := []func(){root.ticking(10 * time.Millisecond), branch.ticking(10 * time.Millisecond)}
 	root.start()
-	kl := leaf.start()
-	branch.start()
+	kl, kb := leaf.start(), branch.start()
 	written := 0
 	write := func(n *node) {
 		written++
@@ -207,12 +216,17 @@ func TestTakeover(t *testing.T) {
 	takeover(root, branch)
 	takeover(branch, root)
 	takeover(root, branch)
+	for _, stop := range append(stopTicks, kb.stop) { // the new root's worker publishes watermarks
+		stop()
+	}
+	root.caughtUp(branch, 5*time.Second)
 	sameQueues(t, branch, root)
 	kl.healthy()
 }
 
 // TestChangeProvider moves a leaf from the branch to the root and back under load.
 func TestChangeProvider(t *testing.T) {
+	t.Parallel()
 	root, branch, leaf := chain(t)
 	root.ticking(5 * time.Millisecond)
 	kb, kl := branch.start(), leaf.start()
@@ -236,6 +250,7 @@ func TestChangeProvider(t *testing.T) {
 }
 
 func TestLostPositionSaysWhatToDo(t *testing.T) {
+	t.Parallel()
 	root, branch, _ := chain(t)
 	leafTick := branch.text("select last_tick_id::text from pgq_node.local_state")
 	branch.run("update pgq_node.local_state set last_tick_id = 99999; delete from pgq.tick where tick_id = (select max(tick_id) from pgq.tick)")

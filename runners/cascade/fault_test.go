@@ -3,8 +3,11 @@ package cascade_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/skytools-go/skytools/runners/cascade"
 	"github.com/skytools-go/skytools/sql/londiste"
@@ -14,8 +17,7 @@ import (
 )
 
 // faults calls try for n = 1, 2, 3... with a context in which the nth statement
-// fails, before and after it ran, until there is no nth. Try reports an error when
-// the fault was not noticed at all; that is wrong only if it struck.
+// fails, before and after it ran, until there is no nth.
 func faults(t *testing.T, try func(ctx context.Context, label string)) {
 	t.Helper()
 	total := 0
@@ -50,7 +52,7 @@ func mixture(n int) string {
 
 const seen = `create table public.seen (round int primary key)`
 
-// pair makes a root with one branch and a leaf below it; tables are replicated.
+// chain makes a root, a branch and a leaf below each other; tables are replicated.
 func chain(t *testing.T) (root, branch, leaf *node) {
 	s := sandboxtest.Server(t)
 	root = newRoot(t, s, "root")
@@ -91,7 +93,7 @@ func sameQueues(t *testing.T, a, b *node) {
 		t.Errorf("ticks of %s\n%s\nticks of %s\n%s", a.name, x, b.name, y)
 	}
 	if x, y := a.text(eventsOf, "1"), b.text(eventsOf, "1"); x != y {
-		t.Errorf("events of %s\n%s\nevents of %s\n%s", a.name, short(x), b.name, short(y))
+		t.Errorf("events (-%s +%s):\n%s", a.name, b.name, short(cmp.Diff(strings.Split(x, "\n"), strings.Split(y, "\n"))))
 	}
 	if bad := b.text(`select count(*)::text from (
 		select t.tick_event_seq < lag(t.tick_event_seq) over (order by tick_id) as back from pgq.tick t) x where back`); bad != "0" {
@@ -100,6 +102,7 @@ func sameQueues(t *testing.T, a, b *node) {
 }
 
 func TestFaultsOnBranch(t *testing.T) {
+	t.Parallel()
 	root, branch, _ := chain(t)
 	round := 0
 	faults(t, func(ctx context.Context, label string) {
@@ -117,6 +120,7 @@ func TestFaultsOnBranch(t *testing.T) {
 }
 
 func TestFaultsOnLeaf(t *testing.T) {
+	t.Parallel()
 	root, branch, leaf := chain(t)
 	wb := cascade.New(branch.config())
 	defer wb.Close()
@@ -136,6 +140,7 @@ func TestFaultsOnLeaf(t *testing.T) {
 }
 
 func TestFaultsOnRoot(t *testing.T) {
+	t.Parallel()
 	root, _, _ := chain(t)
 	total := 0
 	for _, after := range []bool{false, true} {
@@ -171,6 +176,7 @@ func TestFaultsOnRoot(t *testing.T) {
 // TestFaultsInCopy fails every statement of a copy, from its beginning to the
 // hand-over, while the table changes.
 func TestFaultsInCopy(t *testing.T) {
+	t.Parallel()
 	root, branch, leaf := chain(t)
 	wb := cascade.New(branch.config())
 	defer wb.Close()
@@ -186,13 +192,12 @@ func TestFaultsInCopy(t *testing.T) {
 		}
 	}()
 	defer func() { cancel(); <-relayed }()
-	round, seed := 0, 0
+	round := 0
 	for _, after := range []bool{false, true} {
 		// Statements of worker and copy run beside each other: their number differs a
 		// little from one round to the next, so the loop ends after some rounds without.
 		for n, missed := 1, 0; missed < 2 && !t.Failed(); n++ {
 			round++
-			seed++
 			root.run(mixture(round))
 			leaf.addTable("public.items", londiste.AddTable{})
 			f := &pg.Fault{Nth: n, After: after}

@@ -13,6 +13,7 @@ import (
 const items = `create table public.items (id int primary key, name text, price numeric, n int)`
 
 func TestReplayRootBranchLeaf(t *testing.T) {
+	t.Parallel()
 	s := sandboxtest.Server(t)
 	root := newRoot(t, s, "root")
 	branch := root.add(s, root, "branch", pgqnode.Branch)
@@ -55,6 +56,7 @@ func TestReplayRootBranchLeaf(t *testing.T) {
 }
 
 func TestCopyDownTheCascade(t *testing.T) {
+	t.Parallel()
 	s := sandboxtest.Server(t)
 	root := newRoot(t, s, "root")
 	branch := root.add(s, root, "branch", pgqnode.Branch)

@@ -25,27 +25,33 @@ import (
 
 const queue = "shop"
 
-var templates sync.Map // server folder -> name of the template database
+// templates are the servers, by folder, that have the template database.
+var (
+	templates   = map[string]bool{}
+	templatesMu sync.Mutex
+)
+
+const template = "skytools_template"
 
 // database makes a database that has the schemas.
 func database(t testing.TB, s *sandbox.Server) *sandboxtest.DB {
 	t.Helper()
-	name, known := templates.Load(s.Dir)
-	if !known {
+	templatesMu.Lock() // also for the copy: two at once are refused
+	defer templatesMu.Unlock()
+	if !templates[s.Dir] {
 		conn, err := pg.Dial(t.Context(), s.DSN("postgres"), pg.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		name = "skytools_template"
-		if _, err := conn.Exec(t.Context(), "create database skytools_template"); err != nil {
+		if _, err := conn.Exec(t.Context(), "create database "+template); err != nil {
 			t.Fatal(err)
 		}
-		db := &sandboxtest.DB{Name: "skytools_template", DSN: s.DSN("skytools_template"), Server: s}
+		db := &sandboxtest.DB{Name: template, DSN: s.DSN(template), Server: s}
 		db.Install(t, pgq.Schema, pgqcoop.Schema, pgqnode.Schema, londiste.Schema)
-		templates.Store(s.Dir, name)
+		templates[s.Dir] = true
 	}
-	return sandboxtest.DatabaseOn(t, s, name.(string))
+	return sandboxtest.DatabaseOn(t, s, template)
 }
 
 // A node of a cascade under test.
@@ -122,7 +128,7 @@ func (n *node) rows(table string) string {
 	return n.text("select coalesce(string_agg(r::text, E'\\n' order by r::text collate \"C\"), '') from " + table + " r")
 }
 
-// a cascadeOf nodes: the first is the root, each other one reads from the one before.
+// newRoot makes a root; add hangs nodes below it.
 func newRoot(t testing.TB, s *sandbox.Server, name string) *node {
 	t.Helper()
 	n := &node{t: t, db: database(t, s), name: name}

@@ -36,6 +36,7 @@ var modelTables = []struct {
 // TestModel replays random histories with restarts and lost connections; the
 // root's rows are the model.
 func TestModel(t *testing.T) {
+	t.Parallel()
 	for _, seed := range []uint64{1, 2, 3} {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) { model(t, seed) })
 	}

@@ -24,20 +24,19 @@ type Worker struct {
 	node     string
 	worker   string
 
-	applier   replay.Applier
-	copies    copies
-	failed    bool      // the last round
-	busy      bool      // the last round had a batch
-	parked    bool      // replay waits for a table's hand-over
-	reported  time.Time // the watermark
-	sayQuiet  bool      // what it means to replay without the replica role has been said
-	collected bool
+	applier  replay.Applier
+	copies   copies
+	failed   bool      // the last round
+	busy     bool      // the last round had a batch
+	parked   bool      // replay waits for a table's hand-over
+	reported time.Time // the watermark
+	sayQuiet bool      // what it means to replay without the replica role has been said
 }
 
 // New makes a worker. It connects in its first round.
 func New(c Config) *Worker {
 	w := &Worker{Config: c.filled()}
-	w.applier = replay.Applier{Queue: w.Queue, Find: w.find, Stats: w.Stats}
+	w.applier = replay.Applier{Find: w.find, Stats: w.Stats}
 	w.copies.init(w)
 	return w
 }
@@ -122,7 +121,8 @@ func (w *Worker) wait(ctx context.Context) {
 	if w.parked {
 		d = min(d, 50*time.Millisecond)
 	}
-	if w.ticked {
+	if w.ticked { // once: a paused worker does not look at what was announced
+		w.ticked = false
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, d)

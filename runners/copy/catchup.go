@@ -109,7 +109,7 @@ func (t *Copy) apply(ctx context.Context, s *stand, source *replay.Source, b *re
 		return err
 	}
 	a := replay.Applier{
-		Queue: t.Queue, Ordered: !t.replica, Stats: t.Stats,
+		Ordered: !t.replica, Stats: t.Stats,
 		Find: func(context.Context, *pg.Tx, string) (*replay.Table, error) { return table, nil },
 	}
 	return t.here.Write(ctx, func(tx *pg.Tx) error {

@@ -11,8 +11,6 @@ import (
 // An Applier applies the data events of batches. It belongs to one session and is
 // not safe for concurrent use.
 type Applier struct {
-	Queue string
-
 	// Find returns how the table of that global name is replicated here, or nil if
 	// it is not. It is asked once in a transaction.
 	Find func(ctx context.Context, tx *pg.Tx, table string) (*Table, error)
@@ -38,14 +36,13 @@ type Applier struct {
 // A target is a table in the transaction in hand.
 type target struct {
 	*Table
-	rel       *Relation
-	shapes    []*shape
-	writers   map[writerKey]*writer
-	changes   []change
-	strict    bool // keys cannot be compared as text: keep the order of events
-	keyNames  []string
-	keyText   string
-	keyFields []*Column
+	rel      *Relation
+	shapes   []*shape
+	writers  map[writerKey]*writer
+	changes  []change
+	strict   bool // keys cannot be compared as text: keep the order of events
+	keyNames []string
+	keyText  string
 }
 
 type writerKey struct {
@@ -118,7 +115,7 @@ func (a *Applier) Add(ctx context.Context, e *Event) error {
 }
 
 func (a *Applier) wrong(e *Event, err error) error {
-	return fmt.Errorf("queue %s: event %d: table %s: %w", a.Queue, e.ID, e.Table(), err)
+	return fmt.Errorf("event %d: table %s: %w", e.ID, e.Table(), err)
 }
 
 func (a *Applier) kind(e *Event) (*kind, error) {
@@ -286,7 +283,7 @@ func (t *target) identify(c *change, fields []field) error {
 func (a *Applier) Flush(ctx context.Context) error {
 	for _, t := range a.changed {
 		if err := a.flush(ctx, t); err != nil {
-			return fmt.Errorf("queue %s: %w", a.Queue, err)
+			return err
 		}
 		t.changes = nil
 	}

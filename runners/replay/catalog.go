@@ -42,7 +42,7 @@ func Lookup(ctx context.Context, q pg.Queryer, queue, table string) (*Registered
 	r := rows[0]
 	attrs, err := londiste.ParseDict(r.Attrs)
 	if err != nil {
-		return nil, fmt.Errorf("table %s: table_attrs: %w", table, err)
+		return nil, fmt.Errorf("table_attrs: %w", err)
 	}
 	state := r.State
 	if state == "?" { // old data
@@ -64,22 +64,22 @@ func (r *Registered) Table() (*Table, error) {
 	}
 	name, args := splitHandler(handler)
 	if name != "" && name != "londiste" {
-		return nil, fmt.Errorf("table %s: handler %q is not known here (only none and londiste are)", r.Name, name)
+		return nil, fmt.Errorf("handler %q is not known here (only none and londiste are)", name)
 	}
 	options, err := londiste.ParseDict(args)
 	if err != nil {
-		return nil, fmt.Errorf("table %s: handler %q: %w", r.Name, handler, err)
+		return nil, fmt.Errorf("handler %q: %w", handler, err)
 	}
 	for option := range options {
 		if option != "ignore_truncate" {
-			return nil, fmt.Errorf("table %s: handler londiste has no option %q", r.Name, option)
+			return nil, fmt.Errorf("handler londiste has no option %q", option)
 		}
 	}
 	value := options.Get("ignore_truncate")
 	t.IgnoreTruncate = value != "" && value != "0"
 	if r.Snapshot != "" {
 		if t.Seen, err = ParseSnapshot(r.Snapshot); err != nil {
-			return nil, fmt.Errorf("table %s: custom_snapshot: %w", r.Name, err)
+			return nil, fmt.Errorf("custom_snapshot: %w", err)
 		}
 	}
 	return t, nil

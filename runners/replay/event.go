@@ -27,10 +27,6 @@ func (e *Event) Table() string {
 	return "public." + name
 }
 
-func (e *Event) size() int {
-	return len(e.Type) + len(e.Data) + len(e.Extra[0]) + len(e.Extra[1]) + 64
-}
-
 // IsData reports whether the event is a change of a table: of one row, or TRUNCATE.
 //
 // Source: contract/londiste.md section 0.5.

@@ -141,22 +141,30 @@ func (s *Source) Each(ctx context.Context, b *Batch, f func(*Event) error) error
 			only = s.Only
 		}
 		rows := 0
+		var failed error // of f, which says itself what it is about
 		count := func(values [][]byte) error {
 			rows++
 			e, err := newEvent(values)
-			if err != nil {
+			if err == nil {
+				failed = f(e)
+				err = failed
+			}
+			return err
+		}
+		wrong := func(err error) error {
+			if failed != nil {
 				return err
 			}
-			return f(e)
+			return fmt.Errorf("read batch %d of queue %s: %w", b.ID, s.Queue, err)
 		}
 		const open = "select * from pgq.get_batch_cursor($1::int8, 'batch_walker', $2::int4, $3::text)"
 		if err := pg.Each(ctx, tx, count, open, b.ID, firstRows, only); err != nil {
-			return fmt.Errorf("read batch %d of queue %s: %w", b.ID, s.Queue, err)
+			return wrong(err)
 		}
 		for want := firstRows; rows == want; want = moreRows {
 			rows = 0
 			if err := pg.Each(ctx, tx, count, "fetch "+strconv.Itoa(moreRows)+" from batch_walker"); err != nil {
-				return fmt.Errorf("read batch %d of queue %s: %w", b.ID, s.Queue, err)
+				return wrong(err)
 			}
 		}
 		return nil

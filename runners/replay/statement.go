@@ -49,8 +49,9 @@ func newWriter(t *target, s *shape, keys []string) (*writer, error) {
 	return w, nil
 }
 
-// rows is the FROM item that turns the parameter into typed rows called r.
-func (w *writer) rows(cols []*Column) string {
+// rows is the FROM item that turns the parameter into typed rows called r. With a
+// condition they have one more column, which says whether it is met.
+func rows(cols []*Column, where string) string {
 	var declared, read []string
 	plain := true
 	for _, c := range cols {
@@ -65,14 +66,14 @@ func (w *writer) rows(cols []*Column) string {
 		read = append(read, name)
 	}
 	from := "json_to_recordset($1::text::json) as "
-	if plain && w.t.Where == "" {
+	if plain && where == "" {
 		return from + "r(" + strings.Join(declared, ", ") + ")"
 	}
 	inner := "(select " + strings.Join(read, ", ") + " from " + from + "j(" + strings.Join(declared, ", ") + ")) r"
-	if w.t.Where == "" {
+	if where == "" {
 		return inner
 	}
-	return "(select r.*, (\n" + w.t.Where + "\n) is true as " + sql.Ident(matches) + " from " + inner + ") r"
+	return "(select r.*, (\n" + where + "\n) is true as " + sql.Ident(matches) + " from " + inner + ") r"
 }
 
 // matches is the column that says whether a row meets the table's condition.
@@ -89,7 +90,7 @@ func list(cols []*Column, prefix string) string {
 // insert adds the rows; of a filtered table those that are wanted.
 func (w *writer) insert() string {
 	text := "insert into " + w.t.Dest.Ident() + " (" + list(w.cols, "") + ") overriding system value select " +
-		list(w.cols, "r.") + " from " + w.rows(w.cols)
+		list(w.cols, "r.") + " from " + rows(w.cols, w.t.Where)
 	if w.t.Where != "" {
 		text += " where r." + sql.Ident(matches)
 	}
@@ -112,7 +113,7 @@ func (w *writer) update() string {
 	if len(set) == 0 {
 		return ""
 	}
-	text := "update " + w.t.rel.From(w.t.Dest) + " t set " + strings.Join(set, ", ") + " from " + w.rows(w.cols) + " where " + w.match
+	text := "update " + w.t.rel.From(w.t.Dest) + " t set " + strings.Join(set, ", ") + " from " + rows(w.cols, w.t.Where) + " where " + w.match
 	if w.t.Where != "" {
 		text += " and r." + sql.Ident(matches)
 	}
@@ -121,15 +122,12 @@ func (w *writer) update() string {
 
 // remove deletes by key.
 func (w *writer) remove() string {
-	filtered := *w.t
-	filtered.Where = ""
-	plain := &writer{t: &filtered}
-	return "delete from " + w.t.rel.From(w.t.Dest) + " t using " + plain.rows(w.keys) + " where " + w.match
+	return "delete from " + w.t.rel.From(w.t.Dest) + " t using " + rows(w.keys, "") + " where " + w.match
 }
 
 // removeUnwanted deletes the rows whose new version is not wanted.
 func (w *writer) removeUnwanted() string {
-	return "delete from " + w.t.rel.From(w.t.Dest) + " t using " + w.rows(w.cols) + " where " + w.match + " and not r." + sql.Ident(matches)
+	return "delete from " + w.t.rel.From(w.t.Dest) + " t using " + rows(w.cols, w.t.Where) + " where " + w.match + " and not r." + sql.Ident(matches)
 }
 
 // updateFiltered is what an update means where only some rows are kept: rows that
