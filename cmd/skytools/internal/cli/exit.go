@@ -90,6 +90,30 @@ func tell(err error) string {
 	var with interface{ Hint() string }
 	if errors.As(err, &with) && with.Hint() != "" {
 		fmt.Fprintf(&out, "  try         %s\n", with.Hint())
+	} else if try := hintOf(pg.Code(err)); try != "" {
+		fmt.Fprintf(&out, "  try         %s\n", try)
 	}
 	return out.String()
+}
+
+// hintOf says what to try about an error of the server.
+// Source: PostgreSQL documentation, Appendix A.
+func hintOf(sqlstate string) string {
+	switch sqlstate {
+	case "42501":
+		return "grant what is missing; skytools sql grants prints all that is needed, skytools sql check DSN says what there is"
+	case "53100":
+		return "free space on that server, then run the same command again: it goes on where it ended"
+	case "53300":
+		return "the server has no free connection; close some, then run the same command again"
+	case "55P03":
+		return "somebody holds a lock on the object for long: look at pg_locks, or try again when it is quiet"
+	case "57014":
+		return "it took longer than the step allows: is something else holding it up? run the same command again"
+	case "25006":
+		return "the session is read-only: is this a standby, or does the role have default_transaction_read_only?"
+	case "42P07", "42710":
+		return "it was made since the plan: plan again"
+	}
+	return ""
 }

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rogpeppe/go-internal/testscript"
+
 	"github.com/skytools-go/skytools/cmd/skytools/internal/term"
 	"github.com/skytools-go/skytools/sql/pg"
 	"github.com/skytools-go/skytools/sql/sandbox"
@@ -24,7 +26,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv("SKYTOOLS_EXEC") == "1" {
 		os.Exit(Main(os.Args[1:], term.System()))
 	}
-	os.Exit(m.Run())
+	testscript.Main(m, map[string]func(){"skytools": func() { os.Exit(Main(os.Args[1:], term.System())) }})
 }
 
 // A field is three servers of its own, which may be killed, and a directory with
