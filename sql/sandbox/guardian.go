@@ -68,8 +68,11 @@ func alive(pid int) bool {
 		return false
 	}
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return !exists("/proc/self") // without /proc the signal is all there is
+	}
 	_, rest, _ := strings.Cut(string(text), ") ")
-	return err != nil && exists("/proc/self") == false || strings.TrimSpace(rest) != "" && rest[0] != 'Z'
+	return !strings.HasPrefix(rest, "Z")
 }
 
 // children lists the processes whose parent is pid, from /proc; elsewhere none,

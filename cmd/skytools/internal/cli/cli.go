@@ -4,7 +4,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -260,4 +259,3 @@ func (a *app) revision(paths []string) string {
 	return "git:" + commit
 }
 
-var errTold = errors.New("")

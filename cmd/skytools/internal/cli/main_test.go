@@ -141,14 +141,6 @@ func (p *process) end(sig syscall.Signal) {
 	<-p.done
 }
 
-// sql runs statements on a server.
-func (f *field) sql(server, text string) {
-	f.Helper()
-	if err := scriptOn(f.Context(), f.servers[server].DSN("postgres"), text); err != nil {
-		f.Fatalf("%s: %s: %v", server, text, err)
-	}
-}
-
 func (f *field) one(server, query string) string {
 	f.Helper()
 	conn, err := pg.Dial(f.Context(), f.servers[server].DSN("postgres"), pg.Options{})
