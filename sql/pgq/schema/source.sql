@@ -74,10 +74,9 @@ begin
      where c.oid = _table;
     select * into _opt from pgq._read_options(i_args);
 
-    select array_agg(col_name) as names, array_agg(base_type) as bases, array_agg(own_cast) as casts,
-           coalesce(array_agg(col_name order by key_place) filter (where key_place is not null), '{}') as keys
+    select array_agg(col_name) as names, array_agg(base_type) as bases, array_agg(own_cast) as casts
       into _all from pgq._columns(_table);
-    _keys := coalesce(_opt.keys, _all.keys);
+    _keys := coalesce(_opt.keys, array(select col_name from pgq._columns(_table) where key_place is not null order by key_place));
     select array_agg(col_name) as names, array_agg(base_type) as bases, array_agg(own_cast) as casts
       into _key from pgq._columns(_table) where col_name = any (_keys);
     select array_agg(col_name) as names, array_agg(col_type) as types, array_agg(base_type) as bases, array_agg(own_cast) as casts

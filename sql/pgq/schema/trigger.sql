@@ -222,6 +222,7 @@ declare
     _casts    bool[];
     _keys     text[];
     _is_key   bool[];
+    _places   int8[];      -- in the primary key
     _visible  bool[];
     _changed  bool[];
     _seen     bool := false;  -- a visible column changed
@@ -235,11 +236,13 @@ begin
     _queue := i_args[array_lower(i_args, 1)];
     select * into _opt from pgq._read_options(i_args[array_lower(i_args, 1) + 1:]);
 
-    select array_agg(c.col_name), array_agg(c.col_type), array_agg(c.base_type), array_agg(c.own_cast),
-           coalesce(array_agg(c.col_name order by c.key_place) filter (where c.key_place is not null), '{}')
-      into _columns, _types, _bases, _casts, _keys
+    -- No aggregate here may have an order of its own: from PostgreSQL 16 on it would
+    -- sort the input of the others, too.
+    select array_agg(c.col_name), array_agg(c.col_type), array_agg(c.base_type), array_agg(c.own_cast), array_agg(c.key_place)
+      into _columns, _types, _bases, _casts, _places
       from pgq._columns(i_table) c;
-    _keys := coalesce(_opt.keys, _keys);
+    _keys := coalesce(_opt.keys, array(select k.name from unnest(_columns, _places) k (name, place)
+                                        where k.place is not null order by k.place));
 
     if i_op = 'TRUNCATE' then
         perform pgq._check_truncate(_opt);
