@@ -17,18 +17,28 @@ import (
 // cannot be replicated, so it gets one.
 var benchTables = []string{"pgbench_accounts", "pgbench_branches", "pgbench_tellers", "pgbench_history"}
 
-// fillBench makes pgbench's tables with their rows.
+// fillBench makes pgbench's tables with their rows, and tells how far it is.
 // Source: PostgreSQL documentation, pgbench.
-func fillBench(ctx context.Context, dsn string, scale int) error {
-	return scriptOn(ctx, dsn, fmt.Sprintf(`
+func fillBench(ctx context.Context, dsn string, scale int, progress func(share float64)) error {
+	if err := scriptOn(ctx, dsn, fmt.Sprintf(`
 create table pgbench_branches (bid int primary key, bbalance int, filler char(88)) with (fillfactor = 100);
 create table pgbench_tellers (tid int primary key, bid int, tbalance int, filler char(84)) with (fillfactor = 100);
 create table pgbench_accounts (aid int primary key, bid int, abalance int, filler char(84)) with (fillfactor = 100);
 create table pgbench_history (id bigserial primary key, tid int, bid int, aid int, delta int, mtime timestamp, filler char(22));
 insert into pgbench_branches select b, 0 from generate_series(1, %[1]d) b;
 insert into pgbench_tellers select t, (t - 1) / 10 + 1, 0 from generate_series(1, %[1]d * 10) t;
-insert into pgbench_accounts select a, (a - 1) / 100000 + 1, 0, '' from generate_series(1, %[1]d * 100000) a;
-analyze pgbench_branches, pgbench_tellers, pgbench_accounts, pgbench_history`, scale))
+`, scale)); err != nil {
+		return err
+	}
+	const part = 50_000
+	for from := 1; from <= scale*100_000; from += part {
+		if err := scriptOn(ctx, dsn, fmt.Sprintf(
+			"insert into pgbench_accounts select a, (a - 1) / 100000 + 1, 0, '' from generate_series(%d, %d) a", from, from+part-1)); err != nil {
+			return err
+		}
+		progress(float64(from+part-1) / float64(scale*100_000))
+	}
+	return scriptOn(ctx, dsn, "analyze pgbench_branches, pgbench_tellers, pgbench_accounts, pgbench_history")
 }
 
 func scriptOn(ctx context.Context, dsn, text string) error {

@@ -26,7 +26,7 @@ queues:
 func (f *field) startBench() (*process, *load) {
 	f.Helper()
 	f.write(benchCascade)
-	if err := fillBench(f.Context(), f.servers["hub"].DSN("postgres"), 1); err != nil {
+	if err := fillBench(f.Context(), f.servers["hub"].DSN("postgres"), 1, func(float64) {}); err != nil {
 		f.Fatal(err)
 	}
 	f.skytools(0, "apply", "--yes", "field.yaml")

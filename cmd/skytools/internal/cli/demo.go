@@ -113,7 +113,10 @@ func (d *demo) setUp(ctx context.Context) (err error) {
 		fmt.Fprintf(d.Out, "  %-7s PostgreSQL %s in %s\n", name, s.Install.Version, s.Dir)
 	}
 	began := time.Now()
-	if err := fillBench(ctx, d.servers["hub"].DSN("postgres"), d.scale); err != nil {
+	filling := d.newBar("filling pgbench_accounts on hub")
+	err = fillBench(ctx, d.servers["hub"].DSN("postgres"), d.scale, filling.set)
+	filling.end()
+	if err != nil {
 		return err
 	}
 	fmt.Fprintf(d.Out, "  hub has pgbench's tables at scale %d: %d accounts, made in %s\n", d.scale, d.scale*100_000, time.Since(began).Round(100*time.Millisecond))
@@ -195,6 +198,7 @@ func (d *demo) startRun() error {
 }
 
 func (d *demo) statusAct(ctx context.Context) error {
+	fmt.Fprintln(d.Out, "  letting the load run for four more seconds")
 	if !sleepContext(ctx, 4*time.Second) {
 		return ctx.Err()
 	}
