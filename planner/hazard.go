@@ -63,7 +63,7 @@ func expired(until string, now time.Time) bool {
 func approve(c *Change, all []Approval) {
 	for i := range c.Hazards {
 		h := &c.Hazards[i]
-		h.Address = c.Address
+		h.Address, h.AllowedBy = c.Address, nil // a saved plan's are not covered by its digest, and may have ended
 		h.Allow = h.Code + ":" + c.Address.String()
 		for _, a := range all {
 			if a.Code == h.Code && c.Address.Match(a.Glob) {
@@ -75,23 +75,19 @@ func approve(c *Change, all []Approval) {
 	slices.SortFunc(c.Hazards, func(a, b Hazard) int { return strings.Compare(a.Code, b.Code) })
 }
 
-// guards adds the hazards of the plan as a whole: a spec that asks for nothing
-// while objects are managed, and a large share of a kind dropped at once.
-func (b *builder) guards() {
-	dropped, total := map[string][]*Change{}, map[string]int{}
-	for _, c := range b.changes {
+// guard adds the hazard of the plan as a whole: a large share of a kind dropped at
+// once. Declared counts the objects by kind.
+func (p *Plan) guard(declared map[string]int) {
+	victims := map[string]int{}
+	for _, c := range p.Changes {
 		if c.Action == Drop || c.Action == Recreate {
-			dropped[c.Kind] = append(dropped[c.Kind], c)
+			victims[c.Kind]++
 		}
 	}
-	for _, k := range kinds {
-		total[k.name()] = b.seen[k.name()]
-	}
-	for kind, victims := range dropped {
-		if len(victims) > 5 && len(victims)*3 > total[kind] {
-			for _, c := range victims {
-				c.Hazards = append(c.Hazards, hazard("mass-change", "%d of %d objects of kind %s are dropped or recreated at once", len(victims), total[kind], kind))
-			}
+	for _, c := range p.Changes {
+		n := victims[c.Kind]
+		if (c.Action == Drop || c.Action == Recreate) && n > 5 && n*3 > declared[c.Kind] {
+			c.Hazards = append(c.Hazards, hazard("mass-change", "%d of %d objects of kind %s are dropped or recreated at once", n, declared[c.Kind], c.Kind))
 		}
 	}
 }

@@ -198,8 +198,13 @@ func (k Kind[S]) planOne(b *builder, a Address, d Declared[S]) {
 	}
 	applied := b.applied(a)
 	if applied != nil && applied.Cluster != b.Set.Cluster {
-		b.foreign(a, d.At, *applied)
-		return
+		if !k.Vital {
+			b.foreign(a, d.At, *applied)
+			return
+		}
+		if same(from, to) { // schemas and roles serve everybody: whoever needs them first records them
+			return
+		}
 	}
 	var needs []Address
 	if k.Needs != nil {

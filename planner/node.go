@@ -62,8 +62,12 @@ var nodeKind = Kind[nodeState]{
 		switch {
 		case o.Want == nil:
 			return []Hazard{hazard("drops-node", "the node leaves the cascade with its registrations%s; tables keep their rows", heldBy(o.Have))}
-		case o.Have != nil && o.Want.Type == pgqnode.Root && o.Have.Type != o.Want.Type && behind(s, o) != nil:
-			return []Hazard{*behind(s, o), hazard("moves-root", "%s becomes root in place of a dead one: what it has not replayed is lost to the cascade", o.Database)}
+		case o.Have != nil && o.Want.Type == pgqnode.Root && o.Have.Type != o.Want.Type && s.isLost(oldRoot(s, o.Name)):
+			all := []Hazard{hazard("moves-root", "%s becomes root in place of %s, which is dead: what it has not replayed is lost to the cascade", o.Database, oldRoot(s, o.Name))}
+			if h := behind(s, o); h != nil {
+				all = append(all, *h)
+			}
+			return all
 		case o.Have != nil && o.Have.Type != o.Want.Type && (o.Have.Type == pgqnode.Root || o.Want.Type == pgqnode.Root):
 			return []Hazard{hazard("moves-root", "%s becomes %s: writes to the replicated tables move to %s", o.Database, o.Want.Type, rootOf(s, o.Name))}
 		case o.Have != nil && o.Have.Provider != o.Want.Provider && o.Want.Type != pgqnode.Root:
@@ -156,6 +160,9 @@ func (s *Scene) isDead(database string) bool {
 	d := s.Set.Database(database)
 	return d == nil || d.State == spec.Dead
 }
+
+// isLost is isDead for a node that is known at all.
+func (s *Scene) isLost(node string) bool { return node != "" && s.isDead(node) }
 
 func wantedNode(s *Scene, q *spec.Queue, n *spec.Node) *nodeState {
 	have, there := nodesIn(s, n.Name)[q.Name]

@@ -131,6 +131,9 @@ func (b *builder) observed(a Address, at spec.Pos) bool {
 	if why == "" {
 		why = d.Unreadable[a.Kind]
 	}
+	if applied := d.Unreadable["applied"]; why == "" && applied != "" { // it may be another cluster's
+		why = "nobody can tell who owns it: " + applied
+	}
 	if why != "" {
 		b.miss(a, at, why)
 	}
@@ -212,7 +215,7 @@ func (b *builder) vanished() {
 		for _, text := range slices.Sorted(maps.Keys(b.appliedIn(database))) {
 			a, err := ParseAddress(text)
 			k := kindOf(a.Kind)
-			if err != nil || k == nil || k.vital() || known[a] || b.hidden[a] || b.declared[a] || b.appliedIn(database)[text].Cluster != b.Set.Cluster {
+			if err != nil || k == nil || k.vital() || known[a] || b.database(database).Unreadable[a.Kind] != "" || b.hidden[a] || b.declared[a] || b.appliedIn(database)[text].Cluster != b.Set.Cluster {
 				continue
 			}
 			b.orphans = append(b.orphans, Orphan{Address: a, Gone: true, Hint: "remove the record with: skytools forget " + a.String()})
@@ -233,7 +236,6 @@ func (b *builder) add(c *Change, s *Step, needs []Address, drop bool) {
 // finish orders the steps, limits the plan to its scope and counts.
 func (b *builder) finish() (*Plan, error) {
 	b.vanished()
-	b.guards()
 	p := &Plan{
 		Format: PlanFormat, Tool: b.Tool, MadeAt: b.Now.UTC().Truncate(1e9), Cluster: b.Set.Cluster,
 		Spec:  SpecInfo{Root: b.Root, Files: len(b.Set.Files), Digest: "sha256:" + b.Set.Digest(), Revision: b.Revision},
@@ -247,6 +249,7 @@ func (b *builder) finish() (*Plan, error) {
 	p.Steps = steps
 	p.arrange()
 	p.limit(b)
+	p.guard(b.seen)
 	b.describe(p)
 	b.warn(p)
 	allowed := approvals(b.Set, b.Allow, b.Now)

@@ -142,7 +142,8 @@ func declaredSchemas(s *Scene) []Declared[schemaState] {
 		}
 	}
 	var all []Declared[schemaState]
-	for a, at := range need {
+	for _, a := range slices.SortedFunc(maps.Keys(need), func(x, y Address) int { return strings.Compare(x.String(), y.String()) }) {
+		at := need[a]
 		if s.Set.Database(a.Database).State == spec.Dead {
 			continue
 		}

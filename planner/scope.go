@@ -28,6 +28,9 @@ func (p *Plan) limit(b *builder) {
 		for _, id := range s.Needs {
 			pull(byID[id])
 		}
+		for _, sibling := range b.steps[s.Address] { // no object is left half-way
+			pull(sibling)
+		}
 	}
 	inScope := map[Address]bool{}
 	for _, c := range p.Changes {
@@ -79,6 +82,7 @@ func (b *builder) warn(p *Plan) {
 		}
 	}
 	p.Diagnostics = append(p.Diagnostics, b.diagnostics...)
+	b.rights(p)
 	for _, a := range b.Set.Allow {
 		if expired(a.Until, b.Now) {
 			p.Diagnostics = append(p.Diagnostics, Diagnostic{Severity: "warning", Code: "allow-expired", Source: a.At,

@@ -97,8 +97,10 @@ func refuseSequence(s *Scene, q *spec.Queue, name string, n *spec.Node) *Diagnos
 	if !s.database(n.Name).reached() || s.database(n.Name).Unreadable[sequenceNames.Kind] != "" || s.sequencesOf(n.Name)[name] {
 		return nil
 	}
-	if n.Type != spec.Root && len(s.owners(q)[name]) > 0 {
-		return nil // made with its table
+	for _, owner := range s.owners(q)[name] {
+		if _, t := lookup(s, q.Name, owner); n.Type != spec.Root && holds(t, n) {
+			return nil // made with its table
+		}
 	}
 	try := near(name, slices.Collect(maps.Keys(s.sequencesOf(n.Name))))
 	if n.Type != spec.Root && try == "" {

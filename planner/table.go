@@ -348,7 +348,9 @@ func tableNotes(s *Scene, o Object[tableState]) []string {
 	if o.Have == nil || recopies(o) {
 		if t.Copy == spec.CopyNo {
 			notes = append(notes, "no copy: the rows are expected to be the same already")
-		} else if size, ok := s.sizeOf(q.Home(), name); ok && up != nil {
+		} else if size, ok := s.sizeOf(q.Home(), name); up != nil && !ok {
+			notes = append(notes, fmt.Sprintf("copy from %s, by skytools run", up.Name))
+		} else if up != nil {
 			notes = append(notes, fmt.Sprintf("copy of about %s from %s, by skytools run", byteSize(size), up.Name))
 		}
 	}

@@ -80,7 +80,7 @@ func pause(o Object[nodeState], after nodeState) Draft[nodeState] {
 	return Draft[nodeState]{
 		Title: "pause the worker", Label: pauseStep, After: &after,
 		Do: []sql.Stmt{pgqnode.SetConsumerPaused(o.Name, o.Have.Worker, true)},
-		Wait: &Wait{Node: o.Database, EveryMS: 500, LimitMS: 300_000, Stmt: sql.Exec(`
+		Wait: &Wait{Node: o.Database, Inputs: []Input{}, EveryMS: 500, LimitMS: 300_000, Stmt: sql.Exec(`
 select w.uptodate and c.pending = 0 as done,
        case when w.uptodate then 0.5 else 0.0 end::float8 as progress,
        case when not w.uptodate then 'the worker has not answered yet; is skytools run running?'

@@ -258,4 +258,3 @@ func (a *app) revision(paths []string) string {
 	}
 	return "git:" + commit
 }
-

@@ -140,9 +140,9 @@ queues:
 		t.Helper()
 		f.write(yaml)
 		f.skytools(12, "apply", "--yes", "field.yaml") // a move needs approval
-		f.skytools(0, "plan", "field.yaml", "--out", "plan.json", "--allow", "moves-root:node/*", "-q")
-		f.skytools(0, "apply", "plan.json")
-		f.skytools(0, "apply", "plan.json") // again: all is already so
+		f.skytools(0, "plan", "field.yaml", "--out", "plan.json", "-q")
+		f.skytools(0, "apply", "plan.json", "--allow", "moves-root:node/*")
+		f.skytools(0, "apply", "plan.json", "--allow", "moves-root:node/*") // again: all is already so
 		f.skytools(0, "plan", "field.yaml", "--exit-code")
 	}
 	// The leaf reads from the root, and back.
@@ -177,8 +177,8 @@ queues:
 	f.kill("edge")
 	p.end(syscall.SIGTERM) // it runs by the old YAML
 	p = f.run("field.yaml")
-	f.skytools(0, "plan", "field.yaml", "--out", "plan.json", "--allow", "moves-root:node/*", "--allow", "loses-events:node/*", "-q")
-	f.skytools(0, "apply", "plan.json")
+	f.skytools(0, "plan", "field.yaml", "--out", "plan.json", "-q")
+	f.skytools(0, "apply", "plan.json", "--allow", "moves-root:node/*", "--allow", "loses-events:node/*")
 	f.skytools(0, "plan", "field.yaml", "--exit-code")
 	l = f.load("hub")
 	time.Sleep(time.Second)

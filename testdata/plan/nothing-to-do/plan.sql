@@ -1,0 +1,1 @@
+-- plan 115b5f2b9e9d of shop: No changes: 7 objects on 1 database match the YAML.

@@ -1,0 +1,1 @@
+-- plan 115b5f2b9e9d of shop: No changes; 3 unchanged, 1 cannot be planned.
