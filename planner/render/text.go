@@ -116,7 +116,20 @@ func writeChanges(w io.Writer, p *planner.Plan, changes []*planner.Change, o Tex
 			unseen[strings.Join(c.Notes, "\n")]++
 		}
 	}
+	ground, explained := map[string]bool{}, false
 	for _, c := range changes {
+		if isGround(c) && !o.Verbose {
+			if !ground[c.Kind] {
+				writeGround(w, c.Kind, changes, o)
+			}
+			ground[c.Kind] = true
+			continue
+		}
+		if c.Action == planner.Adopt && !o.Verbose {
+			writeAdopt(w, c, o, !explained)
+			explained = true
+			continue
+		}
 		why := strings.Join(c.Notes, "\n")
 		n := unseen[why]
 		if c.Action != planner.Unobserved || o.Verbose || n <= 3 && n > 0 {
@@ -130,6 +143,40 @@ func writeChanges(w io.Writer, p *planner.Plan, changes []*planner.Change, o Tex
 			}
 			unseen[why] = 0
 		}
+	}
+}
+
+// isGround reports the roles and schemas that everything else stands on. They come
+// in numbers and say little to a reader, so one line names them all.
+func isGround(c *planner.Change) bool {
+	return c.Action == planner.Create && (c.Kind == "role" || c.Kind == "schema") && len(c.Hazards) == 0
+}
+
+func writeGround(w io.Writer, kind string, changes []*planner.Change, o TextOptions) {
+	var names []string
+	place := ""
+	for _, c := range changes {
+		if !isGround(c) || c.Kind != kind {
+			continue
+		}
+		name := c.Name
+		for _, f := range c.Fields {
+			if f.Path == "version" {
+				name += " " + value(f.Path, f.After)
+			}
+		}
+		names, place = append(names, name), cmp.Or(place, where(c.Source))
+	}
+	head := "+ " + kind + "/" + strings.Join(names, ", ")
+	say(w, "  %s%s%s\n", o.Paint.do("create", head), gap("  "+head), o.Paint.do("dim", place))
+}
+
+// writeAdopt writes an object that is as it should be. What that means is said once.
+func writeAdopt(w io.Writer, c *planner.Change, o TextOptions, explain bool) {
+	head := symbols[c.Action] + " " + c.Address.Short()
+	say(w, "  %s%s%s\n", o.Paint.do("adopt", head), gap("  "+head), o.Paint.do("dim", where(c.Source)))
+	if explain {
+		say(w, "      as the YAML says already; = is only recorded as managed\n")
 	}
 }
 
