@@ -10,6 +10,7 @@ import (
 	"github.com/skytools-go/skytools/applier/observe"
 	"github.com/skytools-go/skytools/planner"
 	"github.com/skytools-go/skytools/spec"
+	"github.com/skytools-go/skytools/sql/pg"
 )
 
 // targets are the databases of the set that are not declared dead.
@@ -77,4 +78,16 @@ func (a *app) planOptions(paths []string) planner.Options {
 		}
 	}
 	return planner.Options{Now: now, Tool: "skytools " + Version(), Root: rootOf(paths), Revision: a.revision(paths)}
+}
+
+func (a *app) dialNode(ctx context.Context, set *spec.Set, node string) (*pg.Conn, error) {
+	place, err := dsn(set)(ctx, node)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := pg.Dial(ctx, place, pg.Options{App: "skytools " + a.by()})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", node, err)
+	}
+	return conn, nil
 }

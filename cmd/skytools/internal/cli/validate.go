@@ -40,7 +40,7 @@ func (a *app) validate() *cobra.Command {
 				if len(problems) > 0 {
 					fmt.Fprintln(a.Out, problems.Error())
 				} else if !a.quiet {
-					fmt.Fprintf(a.Out, "%s is valid: %d files, %d databases, %d queues.\n", rootOf(paths), len(set.Files), len(set.Databases), len(set.Queues))
+					fmt.Fprintf(a.Out, "%s is valid: %s, %s, %s.\n", rootOf(paths), counted(len(set.Files), "file"), counted(len(set.Databases), "database"), counted(len(set.Queues), "queue"))
 				}
 			}
 			if len(problems) > 0 {

@@ -65,7 +65,7 @@ func (a *app) waitTables(ctx context.Context, set *spec.Set, globs []string, lim
 				return &codeError{code: exitError, message: "wait: no replicated table matches", hint: "skytools status lists what there is"}
 			}
 			show.end()
-			a.talk("%d tables in sync after %s.", len(all), time.Since(began).Round(100*time.Millisecond))
+			a.talk("%s in sync after %s.", counted(len(all), "table"), time.Since(began).Round(100*time.Millisecond))
 			return nil
 		}
 		select {

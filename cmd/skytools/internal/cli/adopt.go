@@ -1,0 +1,61 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/skytools-go/skytools/planner"
+)
+
+func (a *app) adopt() *cobra.Command {
+	var all bool
+	var dir, from string
+	var paths []string
+	cmd := &cobra.Command{
+		Use: "adopt ADDRESS... | --all", Short: "Write the YAML of what exists and is not declared; reads only",
+		Long: `Writes YAML for objects that exist in the declared databases and that the YAML does
+not mention. Put it beside the rest: plan then shows them as adopted, and apply
+records them as managed without changing them.`,
+		RunE: func(cmd *cobra.Command, globs []string) error {
+			if len(globs) == 0 && !all {
+				return usage("adopt: name an ADDRESS (globs are fine), or use --all")
+			}
+			set, err := a.load(paths)
+			if err != nil {
+				return err
+			}
+			live, err := a.observeSet(cmd.Context(), set, from, 0)
+			if err != nil {
+				return err
+			}
+			text, n, err := planner.AdoptYAML(set, live, a.planOptions(paths), globs)
+			if err != nil {
+				return err
+			}
+			if n == 0 {
+				a.talk("Nothing to adopt: everything that exists and matches is declared.")
+				return nil
+			}
+			if dir == "" {
+				fmt.Fprint(a.Out, text)
+			} else {
+				file := filepath.Join(dir, "adopted.yaml")
+				if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+					return err
+				}
+				a.talk("Wrote %s.", file)
+			}
+			a.talk("%d objects. Put this beside your YAML, then: skytools plan", n)
+			return nil
+		},
+	}
+	f := cmd.Flags()
+	f.BoolVar(&all, "all", false, "everything that is not declared")
+	f.StringVar(&dir, "out", "", "write adopted.yaml into this directory instead of stdout")
+	f.StringVar(&from, "live", "", "adopt from this observation instead of live databases")
+	f.StringArrayVarP(&paths, "spec", "s", nil, "where the YAML is; default: the working directory")
+	return cmd
+}

@@ -1,0 +1,20 @@
+package cli
+
+import "github.com/spf13/cobra"
+
+func (a *app) completion() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "completion SHELL", Short: "Print shell completion for bash, zsh or fish", ValidArgs: []string{"bash", "zsh", "fish"},
+		Args: cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			switch args[0] {
+			case "bash":
+				return cmd.Root().GenBashCompletionV2(a.Out, true)
+			case "zsh":
+				return cmd.Root().GenZshCompletion(a.Out)
+			}
+			return cmd.Root().GenFishCompletion(a.Out, true)
+		},
+	}
+	return cmd
+}
