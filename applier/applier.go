@@ -80,6 +80,25 @@ func (a *Applier) Apply(ctx context.Context, plan *planner.Plan) (*Outcome, erro
 	return outcome, err
 }
 
+// Check looks whether a plan could still be carried out, and changes nothing. Its
+// errors are those that [Applier.Apply] answers before it changes anything, but for
+// approvals and the lock.
+func (a *Applier) Check(ctx context.Context, plan *planner.Plan) error {
+	a.plan, a.sessions = plan, map[string]*session{}
+	defer a.close()
+	for _, node := range a.nodes() {
+		conn, err := a.dial(ctx, node)
+		if err != nil {
+			return fmt.Errorf("%s: %w", node, err)
+		}
+		a.sessions[node] = &session{conn: conn}
+		if err := a.verify(ctx, node, conn); err != nil {
+			return fmt.Errorf("%s: %w", node, err)
+		}
+	}
+	return a.preflight(ctx)
+}
+
 func (a *Applier) say(e Event) {
 	if a.Events != nil {
 		e.At, e.Plan = time.Now().UTC(), a.plan.ShortDigest()
@@ -90,6 +109,16 @@ func (a *Applier) say(e Event) {
 // open connects to every database of the plan and locks it, in sorted order, so
 // that two applies never wait for each other.
 func (a *Applier) open(ctx context.Context) error {
+	for _, node := range a.nodes() {
+		if err := a.openOne(ctx, node); err != nil {
+			return fmt.Errorf("%s: %w", node, err)
+		}
+	}
+	return nil
+}
+
+// nodes are the databases that the plan's steps run in or read from, sorted.
+func (a *Applier) nodes() []string {
 	nodes := map[string]bool{}
 	for _, s := range a.plan.Steps {
 		nodes[s.Node] = true
@@ -103,12 +132,7 @@ func (a *Applier) open(ctx context.Context) error {
 			}
 		}
 	}
-	for _, node := range slices.Sorted(maps.Keys(nodes)) {
-		if err := a.openOne(ctx, node); err != nil {
-			return fmt.Errorf("%s: %w", node, err)
-		}
-	}
-	return nil
+	return slices.Sorted(maps.Keys(nodes))
 }
 
 func (a *Applier) openOne(ctx context.Context, node string) error {

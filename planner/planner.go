@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/skytools-go/skytools/spec"
 	"github.com/skytools-go/skytools/sql"
@@ -40,6 +41,17 @@ func survey(set *spec.Set, live *Live, o Options) *builder {
 		k.plan(b)
 	}
 	return b
+}
+
+// Addresses lists what the YAML declares, without looking at any database: tables
+// behind a pattern are not among them. It is what shells complete.
+func Addresses(set *spec.Set) []Address {
+	live := &Live{Databases: map[string]*Database{}}
+	for _, name := range set.Databases.Names() {
+		live.Databases[name] = &Database{}
+	}
+	b := survey(set, live, Options{})
+	return slices.SortedFunc(maps.Keys(b.declared), func(x, y Address) int { return strings.Compare(x.String(), y.String()) })
 }
 
 // Catalogs are the queries whose answers Build needs, in every database.

@@ -1,6 +1,25 @@
 package cli
 
-import "github.com/spf13/cobra"
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/skytools-go/skytools/planner"
+)
+
+// addresses completes addresses of the YAML at paths; it connects to nothing.
+func (a *app) addresses(paths *[]string) func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	return func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		set, err := a.load(*paths)
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		var all []string
+		for _, address := range planner.Addresses(set) {
+			all = append(all, address.String())
+		}
+		return all, cobra.ShellCompDirectiveNoFileComp
+	}
+}
 
 func (a *app) completion() *cobra.Command {
 	cmd := &cobra.Command{

@@ -32,6 +32,7 @@ func (a *app) forget() *cobra.Command {
 			return nil
 		},
 	}
+	cmd.ValidArgsFunction = a.addresses(&paths)
 	cmd.Flags().StringArrayVarP(&paths, "spec", "s", nil, "where the YAML is; default: the working directory")
 	return cmd
 }

@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/skytools-go/skytools/applier"
 	"github.com/skytools-go/skytools/planner"
 	"github.com/skytools-go/skytools/planner/render"
 	"github.com/skytools-go/skytools/spec"
@@ -193,11 +195,11 @@ func (a *app) githubOutput(plan *planner.Plan) error {
 }
 
 func (a *app) show() *cobra.Command {
-	var code, destructive bool
+	var code, destructive, check bool
 	var maxBytes int
 	cmd := &cobra.Command{
-		Use: "show PLAN", Short: "Print a saved plan, also a stale one; connects to nothing", Args: cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
+		Use: "show PLAN", Short: "Print a saved plan, also a stale one; connects to nothing without --check", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := a.needFormat(planFormats...); err != nil {
 				return err
 			}
@@ -208,13 +210,34 @@ func (a *app) show() *cobra.Command {
 			if err := a.printPlan(plan, render.TextOptions{Root: plan.Spec.Root, OnlyDestructive: destructive}, maxBytes); err != nil {
 				return err
 			}
+			if check {
+				if err := a.checkPlan(cmd.Context(), plan); err != nil {
+					return err
+				}
+			}
 			return planCode(plan, code)
 		},
 	}
 	cmd.Flags().BoolVar(&code, "exit-code", false, "exit 10 when the plan is not empty")
 	cmd.Flags().BoolVar(&destructive, "only-destructive", false, "show only what drops, recreates or needs approval")
 	cmd.Flags().IntVar(&maxBytes, "max-bytes", 0, "cut markdown to this size")
+	cmd.Flags().BoolVar(&check, "check", false, "look whether it could still be applied; exit 11 when it is stale")
 	return cmd
+}
+
+// checkPlan looks at the objects of a saved plan, through the YAML that it was made
+// from.
+func (a *app) checkPlan(ctx context.Context, plan *planner.Plan) error {
+	set, err := a.load(strings.Fields(plan.Spec.Root))
+	if err != nil {
+		return err
+	}
+	work := applier.Applier{DSN: dsn(set), By: a.by()}
+	if err := work.Check(ctx, plan); err != nil {
+		return err
+	}
+	a.talk("It could be applied now.")
+	return nil
 }
 
 func readPlan(file string) (*planner.Plan, error) {

@@ -59,6 +59,7 @@ whether or not skytools run is running. Exit code 15 when a database could not b
 			return cmd.Context().Err()
 		},
 	}
+	cmd.ValidArgsFunction = a.addresses(&paths)
 	cmd.Flags().StringArrayVarP(&paths, "spec", "s", nil, "where the YAML is; default: the working directory")
 	return cmd
 }

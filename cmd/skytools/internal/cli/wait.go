@@ -36,6 +36,7 @@ sync, with a progress bar for each copy. The copies are made by skytools run.`,
 			return a.waitTables(cmd.Context(), set, globs, limit)
 		},
 	}
+	cmd.ValidArgsFunction = a.addresses(&paths)
 	f := cmd.Flags()
 	f.StringArrayVarP(&paths, "spec", "s", nil, "where the YAML is; default: the working directory")
 	f.StringVar(&what, "for", "ok", "what to wait for: ok")
