@@ -248,6 +248,7 @@ func (b *builder) add(c *Change, s *Step, needs []Address, drop bool) {
 // finish orders the steps, limits the plan to its scope and counts.
 func (b *builder) finish() (*Plan, error) {
 	b.vanished()
+	b.twins()
 	p := &Plan{
 		Format: PlanFormat, Tool: b.Tool, MadeAt: b.Now.UTC().Truncate(1e9), Cluster: b.Set.Cluster,
 		Spec:  SpecInfo{Root: b.Root, Files: len(b.Set.Files), Digest: "sha256:" + b.Set.Digest(), Revision: b.Revision},
@@ -271,6 +272,27 @@ func (b *builder) finish() (*Plan, error) {
 	p.count(b)
 	p.seal()
 	return p, nil
+}
+
+// twins refuses two names for one database: its objects would be planned twice.
+func (b *builder) twins() {
+	first := map[string]string{}
+	for _, name := range slices.Sorted(maps.Keys(b.Live.Databases)) {
+		d := b.Live.Databases[name]
+		if !d.reached() || d.SystemID == "" {
+			continue
+		}
+		place := d.SystemID + " " + d.Name
+		if other, twice := first[place]; twice {
+			diagnostic := Diagnostic{Severity: "error", Code: "same-database", Address: name,
+				Message: fmt.Sprintf("%s and %s lead to the same database, %s", other, name, d.Name), Try: "correct one of the two dsn"}
+			if declared := b.Set.Database(name); declared != nil {
+				diagnostic.Source = declared.At
+			}
+			b.diagnostics = append(b.diagnostics, diagnostic)
+		}
+		first[place] = name
+	}
 }
 
 // arrange puts the changes into the order of their first steps; what has none

@@ -14,7 +14,7 @@ import (
 func (b *builder) rights(p *Plan) {
 	for _, n := range p.Nodes {
 		d := b.database(n.Name)
-		if !d.reached() || d.Rights.Superuser {
+		if !d.reached() || d.Rights.Superuser || d.User == "" {
 			continue
 		}
 		creates := func(kind string, types ...string) bool {

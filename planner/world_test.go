@@ -34,7 +34,7 @@ func newWorld(set *spec.Set) *world {
 }
 
 func emptyDatabase(name string) *planner.Database {
-	d := &planner.Database{Name: "shop", Server: "17.5", SystemID: "1", Primary: true, Location: "host=" + name, Rows: map[string][]json.RawMessage{},
+	d := &planner.Database{Name: "shop", Server: "17.5", User: "deploy", SystemID: "1" + name, Primary: true, Location: "host=" + name, Rows: map[string][]json.RawMessage{},
 		Facts: map[string][]json.RawMessage{}, Unreadable: map[string]string{}}
 	for _, table := range []string{"public.invoices", "public.orders", "public.items", "public.log_a", "public.log_b"} {
 		d.Rows["structure"] = append(d.Rows["structure"], row(map[string]any{

@@ -45,8 +45,8 @@ func New(c Config) *Worker {
 // The batch in hand is finished; see [runners.Work].
 func (w *Worker) Run(ctx context.Context) error {
 	defer w.Close()
-	w.Log.Info("cascade worker starts", "queue", w.Queue)
-	defer w.Log.Info("cascade worker stops", "queue", w.Queue)
+	w.Log.Debug("cascade worker starts", "queue", w.Queue)
+	defer w.Log.Debug("cascade worker stops", "queue", w.Queue)
 	for ctx.Err() == nil {
 		worked, err := w.RunOnce(ctx)
 		if err != nil {

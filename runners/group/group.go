@@ -168,8 +168,13 @@ func (g *Group) once(ctx context.Context, l Loop, log hclog.Logger, said *compla
 		return err
 	}
 	defer lease.Release()
-	g.set(l.Name, func(s *Status) { s.State, s.Next = Running, time.Time{} })
-	log.Debug("running")
+	again := false
+	g.set(l.Name, func(s *Status) { again = s.State == Failing; s.State, s.Next = Running, time.Time{} })
+	if again { // its failure has been told, and its recovery will be
+		log.Debug("running again")
+	} else {
+		log.Info("running")
+	}
 	calm := time.AfterFunc(healthy, func() {
 		said.recovered()
 		g.set(l.Name, func(s *Status) { s.Error, s.Failures = "", 0 })

@@ -20,6 +20,7 @@ import (
 	"github.com/skytools-go/skytools/runners/web"
 	"github.com/skytools-go/skytools/spec"
 	"github.com/skytools-go/skytools/sql/meta"
+	"github.com/skytools-go/skytools/sql/pg"
 )
 
 type runFlags struct {
@@ -128,7 +129,7 @@ func loopsOf(set *spec.Set, f *runFlags, log hclog.Logger) ([]group.Loop, []prom
 	var loops []group.Loop
 	var collectors []prometheus.Collector
 	add := func(kind, name, database, what string, run func(context.Context) error) {
-		loops = append(loops, group.Loop{Name: name, Key: meta.LockKey(what), Run: run,
+		loops = append(loops, group.Loop{Name: name, Key: meta.LockKey(what), Run: func(ctx context.Context) error { return unapplied(run(ctx)) },
 			DSN: func(ctx context.Context) (string, error) { return direct(set)(ctx, database) }})
 	}
 	counter := func(name, help, loop string, value func() float64) {
@@ -170,6 +171,15 @@ func loopsOf(set *spec.Set, f *runFlags, log hclog.Logger) ([]group.Loop, []prom
 		}
 	}
 	return loops, collectors
+}
+
+// unapplied adds what to try when a loop meets a database without our schemas.
+func unapplied(err error) error {
+	switch pg.Code(err) {
+	case "3F000", "42883":
+		return fmt.Errorf("%w; has the YAML been applied to this database? look with: skytools plan", err)
+	}
+	return err
 }
 
 // reachNode connects to declared databases as the YAML says, and to others where

@@ -41,6 +41,7 @@ whether or not skytools run is running. Exit code 15 when a database could not b
 				return err
 			}
 			r := status.Collect(cmd.Context(), sources(set), a.timeout)
+			missing(set, r)
 			limitStatus(r, globs)
 			if a.format == "json" {
 				enc := json.NewEncoder(a.Out)
@@ -62,6 +63,31 @@ whether or not skytools run is running. Exit code 15 when a database could not b
 	cmd.ValidArgsFunction = a.addresses(&paths)
 	cmd.Flags().StringArrayVarP(&paths, "spec", "s", nil, "where the YAML is; default: the working directory")
 	return cmd
+}
+
+// missing adds what is declared and not there.
+func missing(set *spec.Set, r *status.Report) {
+	there := map[planner.Address]bool{}
+	for _, d := range r.Databases {
+		for _, q := range d.Queues {
+			there[planner.Address{Kind: "queue", Name: q.Name, Database: d.Name}] = true
+		}
+		for _, n := range d.Nodes {
+			there[planner.Address{Kind: "node", Name: n.Queue, Database: d.Name}] = true
+		}
+	}
+	lost := map[string]bool{}
+	for _, d := range r.Databases {
+		lost[d.Name] = d.Error != ""
+	}
+	for _, a := range planner.Addresses(set) {
+		if q := set.Queues.Get(a.Name); q == nil || q.State == spec.Absent || lost[a.Database] || there[a] || a.Kind != "queue" && a.Kind != "node" {
+			continue
+		} else if n := q.Nodes.Get(a.Database); a.Kind == "node" && n != nil && n.State == spec.Absent {
+			continue
+		}
+		r.Problems = append(r.Problems, a.String()+" is declared, and not there: skytools plan")
+	}
 }
 
 // limitStatus keeps the objects that match one of the globs.
