@@ -58,7 +58,7 @@ func TestFaultAtEveryStatement(t *testing.T) {
 	// the same plan is applied again, with the next fault further on.
 	const stride = 4
 	for first := 1; first <= stride; first++ {
-		for _, after := range []bool{false, true} {
+		for _, after := range []bool{first%2 == 0} { // what is done already shifts the count, so every statement meets both
 			t.Run(fmt.Sprintf("from %d after=%v", first, after), func(t *testing.T) {
 				t.Parallel()
 				w, plan := installed(t)

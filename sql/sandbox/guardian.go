@@ -62,17 +62,20 @@ func credential() *syscall.Credential {
 	return &syscall.Credential{Uid: 65534, Gid: 65534}
 }
 
-// alive reports whether a process runs: a zombie does not.
-func alive(pid int) bool {
-	if syscall.Kill(pid, 0) != nil {
-		return false
+// workingIn lists the processes whose working directory is dir, from /proc. A zombie
+// has none.
+func workingIn(dir string) []int {
+	links, _ := filepath.Glob("/proc/[0-9]*/cwd")
+	var found []int
+	for _, link := range links {
+		if target, err := os.Readlink(link); err != nil || target != dir {
+			continue
+		}
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(link))); err == nil {
+			found = append(found, pid)
+		}
 	}
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return !exists("/proc/self") // without /proc the signal is all there is
-	}
-	_, rest, _ := strings.Cut(string(text), ") ")
-	return !strings.HasPrefix(rest, "Z")
+	return found
 }
 
 // children lists the processes whose parent is pid, from /proc; elsewhere none,

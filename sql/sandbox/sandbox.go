@@ -203,16 +203,23 @@ func (s *Server) Kill() {
 	if !s.Running() {
 		return
 	}
-	family := children(s.proc.Pid) // while they still have their parent
+	family := children(s.proc.Pid) // where there is no /proc, they notice by themselves that their parent has gone
 	s.proc.Kill()
 	for _, pid := range family {
 		syscall.Kill(pid, syscall.SIGKILL)
 	}
 	s.wait()
-	for _, pid := range family { // they hold the shared memory until they are gone
-		for i := 0; i < 1000 && alive(pid); i++ {
-			time.Sleep(2 * time.Millisecond)
+	// A session may have begun in between. All of them work in the data directory, and
+	// hold the shared memory until they have gone.
+	for range 500 {
+		left := workingIn(s.data())
+		if len(left) == 0 {
+			return
 		}
+		for _, pid := range left {
+			syscall.Kill(pid, syscall.SIGKILL)
+		}
+		time.Sleep(4 * time.Millisecond)
 	}
 }
 

@@ -70,6 +70,9 @@ func tell(err error) string {
 	if err.Error() == "" {
 		return ""
 	}
+	if errors.Is(err, context.Canceled) {
+		return "interrupted: what is done stays done; the same command goes on from there\n"
+	}
 	var out strings.Builder
 	out.WriteString("error: " + err.Error() + "\n")
 	var statement *applier.StatementError
