@@ -25,6 +25,7 @@ import (
 type world struct {
 	*testing.T
 	dbs map[string]*sandboxtest.DB
+	say map[string]string // more settings of a database's YAML, such as "location: ..."
 }
 
 // newWorld makes the databases hub, edge and report; hub has tables.
@@ -34,14 +35,20 @@ func newWorld(t *testing.T) *world {
 	for _, name := range []string{"hub", "edge", "report"} {
 		w.dbs[name] = sandboxtest.Database(t)
 	}
-	w.dbs["hub"].Script(t, `
+	sources(w)
+	return w
+}
+
+// sources makes the tables on hub.
+func sources(w *world) {
+	w.Helper()
+	w.dbs["hub"].Script(w.T, `
 create table orders (id serial primary key, customer text not null, amount numeric default 0);
 create table refunds (id int primary key, reason text);
 create table invoices (id int primary key, status text, updated_at timestamptz);
 create table log_1 (id bigint primary key, line text);
 create table "we""ird; drop table x" ("a;b" int, b text, primary key ("a;b", b));
 insert into orders (customer) select 'c' || i from generate_series(1, 10) i`)
-	return w
 }
 
 // whole declares every kind.
@@ -76,7 +83,11 @@ func (w *world) set(yaml string) *spec.Set {
 	w.Helper()
 	text := "skytools: 1\ncluster: shop\ndatabases:\n"
 	for _, name := range slices.Sorted(maps.Keys(w.dbs)) {
-		text += fmt.Sprintf("  %s: {dsn: %q}\n", name, w.dbs[name].DSN)
+		more := ""
+		if w.say[name] != "" {
+			more = ", " + w.say[name]
+		}
+		text += fmt.Sprintf("  %s: {dsn: %q%s}\n", name, w.dbs[name].DSN, more)
 	}
 	set, problems := spec.Parse(spec.Source{Name: "shop.yaml", Text: []byte(text + yaml)})
 	if len(problems) > 0 {

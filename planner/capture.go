@@ -49,23 +49,34 @@ var captureKind = Kind[captureState]{
 	},
 	Steps: func(s *Scene, o Object[captureState]) []Draft[captureState] {
 		queue, table := splitName(o.Name)
+		drop, create := pgq.DropCapture, pgq.CreateCapture
+		if s.original(o.Database) {
+			drop, create = pgq.DropTriggers, pgq.CreateTrigger
+		}
 		if o.Want == nil {
-			return []Draft[captureState]{{Title: "drop", Gone: true, Do: []sql.Stmt{pgq.DropCapture(queue, table)}}}
+			return []Draft[captureState]{{Title: "drop", Gone: true, Do: []sql.Stmt{drop(queue, table)}}}
 		}
 		title := "create"
 		var do []sql.Stmt
 		if o.Have != nil {
-			if title = "renew"; !slices.Equal(o.Have.Args, o.Want.Args) {
-				do = append(do, pgq.DropCapture(queue, table))
+			if title = "renew"; !slices.Equal(o.Have.Args, o.Want.Args) || s.original(o.Database) {
+				do = append(do, drop(queue, table))
 			}
 		}
-		return []Draft[captureState]{{Title: title, Do: append(do, pgq.CreateCapture(queue, table, captureTrigger(queue), o.Want.Args))}}
+		return []Draft[captureState]{{Title: title, Do: append(do, create(queue, table, captureTrigger(queue), o.Want.Args))}}
 	},
 	Needs: func(s *Scene, o Object[captureState]) []Address {
 		queue, _ := splitName(o.Name)
 		return []Address{{"queue", queue, o.Database}}
 	},
 	Adopt: adoptCapture,
+}
+
+// original reports a database whose PgQ is not ours: it is used as it is, and has no
+// functions that make triggers.
+func (s *Scene) original(database string) bool {
+	have, ok := objects(s, database, "schema", readSchema)["pgq"]
+	return ok && have.Origin != "skytools"
 }
 
 // refuseCapture says why a table cannot be captured.

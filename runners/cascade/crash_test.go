@@ -236,6 +236,7 @@ func TestChangeProvider(t *testing.T) {
 		leaf.pause(true)
 		var tick int64
 		fmt.Sscan(leaf.text("select last_tick_id::text from pgq_node.local_state"), &tick)
+		next.eventually(10*time.Second, "true", "select (max(tick_id) >= $1)::text from pgq.tick", tick) // the leaf may be ahead of the branch
 		next.must(pgqnode.RegisterLocation(queue, "leaf", leaf.db.DSN, false), pgqnode.RegisterSubscriber(queue, "leaf", "leaf_worker", tick))
 		leaf.must(pgqnode.ChangeConsumerProvider(queue, "leaf_worker", next.name))
 		leaf.pause(false)

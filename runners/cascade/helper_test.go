@@ -287,7 +287,8 @@ func (n *node) caughtUp(root *node, limit time.Duration) {
 	n.t.Helper()
 	root.tick()
 	top := root.text("select max(tick_id)::text from pgq.tick")
-	n.eventually(limit, "true", "select (last_tick_id >= $1::text::int8)::text from pgq_node.local_state where consumer_name = $2", top, n.name+"_worker")
+	n.eventually(limit, "true", `select (last_tick_id >= $1::text::int8 and coalesce((select max(tick_id) from pgq.tick) >= $1::text::int8, true))::text
+		from pgq_node.local_state where consumer_name = $2`, top, n.name+"_worker") // a branch makes the tick after its position
 }
 
 func (n *node) addTable(name string, o londiste.AddTable) {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/skytools-go/skytools/sql"
 	"github.com/skytools-go/skytools/sql/londiste"
+	"github.com/skytools-go/skytools/sql/pg"
 	"github.com/skytools-go/skytools/sql/pgqnode"
 )
 
@@ -166,4 +167,38 @@ func TestSequences(t *testing.T) {
 		step{"400", londiste.LocalRemoveSeq("q", "s")},
 	)
 	n.is("londiste.remove-seq public.s", "select ev_type || ' ' || ev_data from pgq.event_template order by ev_id desc limit 1")
+}
+
+// The copies of two tables take off the key between them at the same time.
+func TestForeignKeyIsTakenOffByTwo(t *testing.T) {
+	n := newNode(t)
+	n.run("create table a (id int primary key); create table b (id int primary key constraint k references a)")
+	const drop = "select londiste.drop_table_fkey('public.b', 'k')"
+	second := n.db.Conn(t)
+	n.run("begin; " + drop)
+	ended := make(chan error, 1)
+	go func() {
+		_, err := second.Exec(t.Context(), drop)
+		ended <- err
+	}()
+	watch := "select exists (select from pg_locks where pid = $1 and not granted)"
+	for {
+		waits, err := pg.One[bool](t.Context(), n.conn, watch, second.PID())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if waits {
+			break
+		}
+		select {
+		case err := <-ended:
+			t.Fatalf("the second did not wait: %v", err)
+		default:
+		}
+	}
+	n.run("commit")
+	if err := <-ended; err != nil {
+		t.Errorf("taking off what another has taken off: %v", err)
+	}
+	n.is("public.b.k", "select string_agg(from_table || '.' || fkey_name, ' ') from londiste.pending_fkeys")
 }

@@ -15,7 +15,8 @@ with rel as materialized (
            jsonb_agg(jsonb_strip_nulls(jsonb_build_object(
                'name', a.attname,
                'type', format_type(a.atttypid, a.atttypmod),
-               'not_null', nullif(a.attnotnull, false),
+               -- From PostgreSQL 18 on NOT NULL can be NOT VALID: rows with nulls may be there.
+               'not_null', nullif(a.attnotnull and nn.oid is null, false),
                'default', pg_get_expr(d.adbin, d.adrelid),
                'identity', case a.attidentity when 'a' then 'always' when 'd' then 'by default' end,
                'generated', case a.attgenerated when 's' then 'stored' when 'v' then 'virtual' end,
@@ -25,6 +26,8 @@ with rel as materialized (
       join pg_attribute a on a.attrelid = rel.oid and a.attnum > 0 and not a.attisdropped
       join pg_type t on t.oid = a.atttypid
       left join pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
+      left join pg_constraint nn on nn.conrelid = a.attrelid and nn.contype = 'n' and not nn.convalidated
+                                and nn.conkey = array[a.attnum]
       left join pg_collation co on co.oid = a.attcollation and a.attcollation <> t.typcollation
       left join pg_namespace cn on cn.oid = co.collnamespace
      group by a.attrelid

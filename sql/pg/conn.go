@@ -11,6 +11,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -20,7 +22,10 @@ import (
 )
 
 // A Conn is one session. It is not safe for concurrent use.
-type Conn struct{ raw *pgx.Conn }
+type Conn struct {
+	raw  *pgx.Conn
+	mode []any // how statements are sent, where that is not pgx's own way
+}
 
 // Options say what a session needs beyond a place to connect to.
 type Options struct {
@@ -45,11 +50,39 @@ func Dial(ctx context.Context, dsn string, o Options) (*Conn, error) {
 	if o.Notify != nil {
 		cfg.OnNotification = func(_ *pgconn.PgConn, n *pgconn.Notification) { o.Notify(n.Channel, n.Payload) }
 	}
+	return dial(ctx, cfg)
+}
+
+func dial(ctx context.Context, cfg *pgx.ConnConfig) (*Conn, error) {
 	raw, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {
 		return nil, connectError(cfg, err)
 	}
-	return &Conn{raw}, nil
+	c := &Conn{raw: raw}
+	pooled, err := c.pooled(ctx)
+	if err != nil {
+		c.Close()
+		return nil, connectError(cfg, err)
+	}
+	if pooled {
+		c.mode = unnamed
+	}
+	return c, nil
+}
+
+// unnamed keeps a session free of named prepared statements. Behind a transaction
+// pooler they would stay in a server process that is not ours alone, and the next
+// session with the same statement would find the name taken.
+var unnamed = []any{pgx.QueryExecModeCacheDescribe}
+
+// pooled reports whether a pooler is in between: then it is not the process that
+// greeted us that answers.
+func (c *Conn) pooled(ctx context.Context) (bool, error) {
+	answers, err := c.raw.PgConn().Exec(ctx, "select pg_backend_pid()").ReadAll()
+	if err != nil || len(answers) != 1 || len(answers[0].Rows) != 1 {
+		return false, err
+	}
+	return string(answers[0].Rows[0][0]) != strconv.FormatUint(uint64(c.PID()), 10), nil
 }
 
 // Check reports what is wrong with dsn without connecting.
@@ -135,7 +168,7 @@ func (c *Conn) ServerVersion() string {
 // Exec runs one statement and returns the number of rows it affected.
 func (c *Conn) Exec(ctx context.Context, text string, args ...any) (n int64, err error) {
 	err = guarded(ctx, c, text, func() error {
-		tag, err := c.raw.Exec(ctx, text, args...)
+		tag, err := c.raw.Exec(ctx, text, slices.Concat(c.mode, args)...)
 		n = tag.RowsAffected()
 		return err
 	})

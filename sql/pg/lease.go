@@ -41,7 +41,7 @@ var keepalives = map[string]string{
 // Acquire takes the advisory lock key in the database of dsn without waiting.
 // When somebody else has it, the error is [ErrHeld]. app names us to the others.
 func Acquire(ctx context.Context, dsn, app string, key int64) (*Lease, error) {
-	conn, err := Dial(ctx, dsn, Options{App: app, Settings: map[string]string{}})
+	conn, err := Dial(ctx, dsn, Options{App: app})
 	if err != nil {
 		return nil, err
 	}
@@ -54,6 +54,11 @@ func Acquire(ctx context.Context, dsn, app string, key int64) (*Lease, error) {
 }
 
 func acquire(ctx context.Context, conn *Conn, key int64) (*Lease, error) {
+	if conn.mode != nil {
+		if err := conn.ours(ctx); err != nil {
+			return nil, err
+		}
+	}
 	for name, value := range keepalives { // by SET: poolers refuse unknown start-up parameters
 		if _, err := conn.Exec(ctx, "select set_config($1, $2, false)", name, value); err != nil {
 			return nil, fmt.Errorf("set %s: %w", name, err)
@@ -99,6 +104,27 @@ func (c *Conn) direct(ctx context.Context, key int64) error {
 		}
 	}
 	return nil
+}
+
+// ours looks closer at a session behind a pooler, before it takes a lock that
+// would stay in a process of the pooler's. While nobody else is busy, a pooler of
+// transactions may give us the same process every time, but it gives that to a
+// second session, too; a pooler of sessions does not.
+func (c *Conn) ours(ctx context.Context) error {
+	pid, err := One[int32](ctx, c, "select pg_backend_pid()")
+	if err != nil {
+		return err
+	}
+	other, err := dial(ctx, c.raw.Config())
+	if err != nil {
+		return err
+	}
+	defer other.Close()
+	theirs, err := One[int32](ctx, other, "select pg_backend_pid()")
+	if err == nil && theirs == pid {
+		return ErrPooled
+	}
+	return err
 }
 
 // watch ends the context when the connection breaks. A waiting read notices that

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -21,7 +22,8 @@ type Tx struct {
 
 // Read calls f in one read-only snapshot with an empty search_path, so that
 // nothing can be written, not even by SECURITY DEFINER functions, and every
-// definition the server prints is fully qualified.
+// definition the server prints is fully qualified. It works behind a transaction
+// pooler, too.
 func (c *Conn) Read(ctx context.Context, f func(*Tx) error) error {
 	return c.transact(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx *Tx) error {
 		if _, err := tx.Exec(ctx, "set local search_path = ''"); err != nil {
@@ -63,7 +65,7 @@ func (c *Conn) transact(ctx context.Context, o pgx.TxOptions, f func(*Tx) error)
 // Exec runs one statement and returns the number of rows it affected.
 func (t *Tx) Exec(ctx context.Context, text string, args ...any) (n int64, err error) {
 	err = guarded(ctx, t.conn, text, func() error {
-		tag, err := t.raw.Exec(ctx, text, args...)
+		tag, err := t.raw.Exec(ctx, text, slices.Concat(t.conn.mode, args)...)
 		n = tag.RowsAffected()
 		return err
 	})
@@ -129,7 +131,7 @@ func (t *Tx) run(ctx context.Context, s sql.Stmt) (warnings []Reply, err error) 
 		return nil, t.Script(ctx, s.Text)
 	}
 	err = guarded(ctx, t.conn, s.Text, func() error {
-		rows, err := t.raw.Query(ctx, s.Text, s.Args...)
+		rows, err := t.raw.Query(ctx, s.Text, slices.Concat(t.conn.mode, s.Args)...)
 		if err != nil {
 			return err
 		}
@@ -183,11 +185,11 @@ type Queryer interface {
 }
 
 func (c *Conn) query(ctx context.Context, text string, args []any) (pgx.Rows, error) {
-	return c.raw.Query(ctx, text, args...)
+	return c.raw.Query(ctx, text, slices.Concat(c.mode, args)...)
 }
 func (c *Conn) session() *Conn { return c }
 func (t *Tx) query(ctx context.Context, text string, args []any) (pgx.Rows, error) {
-	return t.raw.Query(ctx, text, args...)
+	return t.raw.Query(ctx, text, slices.Concat(t.conn.mode, args)...)
 }
 func (t *Tx) session() *Conn { return t.conn }
 

@@ -29,7 +29,8 @@ as $$
 $$;
 
 -- Takes a foreign key off and remembers it. A key of that name remembered earlier is
--- replaced: it cannot be put back any more. Returns 1; 0 without such a key.
+-- replaced: it cannot be put back any more. Returns 1; 0 without such a key. Another
+-- session may take the same key off meanwhile, which is as good.
 create or replace function londiste.drop_table_fkey(i_from_table text, i_fkey_name text)
 returns integer
 language plpgsql
@@ -52,7 +53,7 @@ begin
        set to_table = excluded.to_table,
            fkey_def = excluded.fkey_def;
 
-    execute format('alter table %s drop constraint %I',
+    execute format('alter table %s drop constraint if exists %I',
         londiste._only(i_from_table), i_fkey_name);
     return 1;
 end;
