@@ -1,4 +1,4 @@
--- plan 4182dec38b44 of shop: 3 to update; 4 unchanged. 3 steps.
+-- plan 78b6353b85c2 of shop: 3 to update; 4 unchanged. 3 steps.
 
 -- in hub
 
@@ -16,6 +16,25 @@ commit;
 
 -- s3 capture/audit/public.invoices@hub: renew
 begin;
-select pgq.drop_capture('audit', 'public.invoices');
-select pgq.create_capture('audit', 'public.invoices', '_skytools_audit', array['ignore=updated_at', 'when=status = ''sent''']::text[]);
+do E'
+declare
+    _trigger  name;
+begin
+    for _trigger in
+        select g.tgname
+          from pg_catalog.pg_trigger g
+          join pg_catalog.pg_proc p on p.oid = g.tgfoid
+         where g.tgrelid = ''"public"."invoices"''::regclass
+           and p.pronamespace = ''pgq''::regnamespace
+           and p.proname in (''jsontriga'', ''logutriga'', ''sqltriga'', ''logtriga'')
+           and not g.tgisinternal
+           and position(''_londiste_'' in g.tgname) = 0
+           and convert_from(substring(g.tgargs for position(''\\000''::bytea in g.tgargs) - 1), getdatabaseencoding()) = ''audit''
+    loop
+        execute format(''drop trigger %I on %s'', _trigger, ''"public"."invoices"''::regclass);
+    end loop;
+end
+';
+create trigger "_skytools_audit" after insert or update or delete on "public"."invoices" for each row execute function pgq.jsontriga('audit', 'ignore=updated_at', 'when=status = ''sent''');
+create trigger "_skytools_audit_truncate" after truncate on "public"."invoices" for each statement execute function pgq.jsontriga('audit');
 commit;
