@@ -40,6 +40,29 @@ type adoptedTable struct {
 // default are left out. The YAML begins with the keys that a file of its own needs
 // beside the databases.
 func AdoptYAML(set *spec.Set, live *Live, o Options, globs []string) (text string, count int, err error) {
+	a, err := adoption(set, live, o, globs)
+	if err != nil {
+		return "", 0, err
+	}
+	return a.yaml(slices.Sorted(maps.Keys(a.queues))...), a.count, nil
+}
+
+// AdoptQueues is [AdoptYAML] with a text for each queue, by its name. A queue is
+// declared in one place with all that belongs to it, so it cannot be split further.
+func AdoptQueues(set *spec.Set, live *Live, o Options, globs []string) (texts map[string]string, count int, err error) {
+	a, err := adoption(set, live, o, globs)
+	if err != nil {
+		return nil, 0, err
+	}
+	texts = map[string]string{}
+	for name := range a.queues {
+		texts[name] = a.yaml(name)
+	}
+	return texts, a.count, nil
+}
+
+// adoption gathers what AdoptYAML writes.
+func adoption(set *spec.Set, live *Live, o Options, globs []string) (*Adoption, error) {
 	b := survey(set, live, o)
 	unmanaged := map[Address]bool{}
 	for _, u := range b.unmanaged {
@@ -55,12 +78,12 @@ func AdoptYAML(set *spec.Set, live *Live, o Options, globs []string) (text strin
 		for _, k := range kinds {
 			for _, row := range live.Databases[database].rows(k.name()) {
 				if err := k.adopt(a, database, row); err != nil {
-					return "", 0, fmt.Errorf("read a %s of %s: %w", k.name(), database, err)
+					return nil, fmt.Errorf("read a %s of %s: %w", k.name(), database, err)
 				}
 			}
 		}
 	}
-	return a.yaml(), a.count, nil
+	return a, nil
 }
 
 // queue returns the place for what belongs to a queue, or nil when the object is
@@ -222,10 +245,10 @@ func oneLine(text string) string {
 	}, text)
 }
 
-func (a *Adoption) yaml() string {
+func (a *Adoption) yaml(queues ...string) string {
 	var out strings.Builder
 	fmt.Fprintf(&out, "skytools: %d\nqueues:\n", spec.Format)
-	for _, name := range slices.Sorted(maps.Keys(a.queues)) {
+	for _, name := range queues {
 		a.queues[name].yaml(&out, name)
 	}
 	return out.String()

@@ -69,6 +69,13 @@ var captureKind = Kind[captureState]{
 		queue, _ := splitName(o.Name)
 		return []Address{{"queue", queue, o.Database}}
 	},
+	Hazards: func(s *Scene, o Object[captureState]) []Hazard {
+		_, table := splitName(o.Name)
+		if size, known := s.sizeOf(o.Database, table); known && size >= largeTable && o.Want != nil && o.Have == nil {
+			return []Hazard{locksTable(table, size)}
+		}
+		return nil
+	},
 	Adopt: adoptCapture,
 }
 

@@ -43,7 +43,7 @@ func readState(ctx context.Context, conn *pg.Conn, queue string) (*state, error)
 		return nil, fmt.Errorf("read the state of the node: %d %s", s.Code, s.Note)
 	}
 	if s.Type == pgqnode.Leaf && s.Combined != "" {
-		return nil, fmt.Errorf("node %s is merged into queue %s, and merging is not implemented: let it be replayed by the program that did so far", s.Node, s.Combined)
+		return nil, fmt.Errorf("node %s is merged into queue %s, and this version does not merge: let it be replayed by the program that did so far", s.Node, s.Combined)
 	}
 	return &s, nil
 }

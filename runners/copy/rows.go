@@ -75,7 +75,7 @@ func (t *Copy) refuseMerge(ctx context.Context, dest sql.Name) error {
 		 where coalesce(dest_table, table_name) = $3 and (local or dropped_ddl is not null)
 		   and ((queue_name, table_name) <> ($1, $2) or dropped_ddl is not null)`, t.Queue, t.Table, dest.String())
 	if err == nil && len(others) > 0 {
-		err = fmt.Errorf("%s has several sources (%s), and copying into a merged table is not implemented: copy it by hand and add it with expect_sync", dest, strings.Join(others, ", "))
+		err = fmt.Errorf("%s has several sources (%s), and this version does not copy into a merged table: copy it by hand and add it with expect_sync", dest, strings.Join(others, ", "))
 	}
 	return err
 }

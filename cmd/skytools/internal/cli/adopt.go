@@ -1,17 +1,22 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/skytools-go/skytools/planner"
+	"github.com/skytools-go/skytools/spec"
 )
 
 func (a *app) adopt() *cobra.Command {
-	var all bool
+	var all, split bool
 	var dir, from string
 	var paths []string
 	cmd := &cobra.Command{
@@ -23,6 +28,9 @@ records them as managed without changing them.`,
 			if len(globs) == 0 && !all {
 				return usage("adopt: name an ADDRESS (globs are fine), or use --all")
 			}
+			if split && dir == "" {
+				return usage("adopt: --split writes files: say where with --out DIR")
+			}
 			set, err := a.load(paths)
 			if err != nil {
 				return err
@@ -30,6 +38,9 @@ records them as managed without changing them.`,
 			live, err := a.observeSet(cmd.Context(), set, from, 0)
 			if err != nil {
 				return err
+			}
+			if split {
+				return a.adoptQueues(set, live, paths, globs, dir)
 			}
 			text, n, err := planner.AdoptYAML(set, live, a.planOptions(paths), globs)
 			if err != nil {
@@ -55,7 +66,40 @@ records them as managed without changing them.`,
 	f := cmd.Flags()
 	f.BoolVar(&all, "all", false, "everything that is not declared")
 	f.StringVar(&dir, "out", "", "write adopted.yaml into this directory instead of stdout")
+	f.BoolVar(&split, "split", false, "with --out: a file for each queue")
 	f.StringVar(&from, "live", "", "adopt from this observation instead of live databases")
 	f.StringArrayVarP(&paths, "spec", "s", nil, "where the YAML is; default: the working directory")
 	return cmd
+}
+
+// adoptQueues writes a file for each queue into dir, and overwrites none.
+func (a *app) adoptQueues(set *spec.Set, live *planner.Live, paths, globs []string, dir string) error {
+	texts, n, err := planner.AdoptQueues(set, live, a.planOptions(paths), globs)
+	if err != nil {
+		return err
+	}
+	for _, queue := range slices.Sorted(maps.Keys(texts)) {
+		file := filepath.Join(dir, fileName(queue)+".yaml")
+		f, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+		if err != nil {
+			return err
+		}
+		_, err = f.WriteString(texts[queue])
+		if err = errors.Join(err, f.Close()); err != nil {
+			return err
+		}
+		a.talk("Wrote %s.", file)
+	}
+	a.talk("%s. Put them beside your YAML, then: skytools plan", counted(n, "object"))
+	return nil
+}
+
+// fileName keeps the letters, digits and dots of a name.
+func fileName(name string) string {
+	return strings.Map(func(r rune) rune {
+		if r == '.' || r == '-' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' {
+			return r
+		}
+		return '_'
+	}, strings.TrimLeft(name, "."))
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -142,7 +143,20 @@ func (a *app) carryOut(ctx context.Context, set *spec.Set, plan *planner.Plan, f
 		DSN: dsn(set), Direct: direct(set), By: a.by(), LockTimeout: f.lockTimeout, FailFast: f.failFast, Until: f.until,
 		Events: a.applyEvents(plan, f.events),
 	}
+	var at atomic.Pointer[applier.Event]
+	tell := work.Events
+	work.Events = func(e applier.Event) {
+		if at.Store(&e); tell != nil {
+			tell(e)
+		}
+	}
+	quiet := a.poked(func() {
+		if e := at.Load(); e != nil {
+			fmt.Fprintf(a.Err, "at %s %s %s: %s, %s ago %s\n", e.Step, e.Address, e.Title, e.Type, time.Since(e.At).Round(time.Second), e.Note)
+		}
+	})
 	outcome, err := work.Apply(ctx, plan)
+	quiet()
 	if a.format == "json" && !f.events {
 		if err := json.NewEncoder(a.Out).Encode(map[string]any{"plan": plan.Digest, "outcome": outcome, "error": message(err)}); err != nil {
 			return err

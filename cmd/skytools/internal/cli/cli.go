@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -81,6 +82,27 @@ func (a *app) signals() (soft, hard context.Context, stop func()) {
 		}
 	}()
 	return soft, hard, func() { unsubscribe(); close(done); cancelSoft(); cancelHard() }
+}
+
+// poked calls f whenever somebody sends SIGUSR1, until stop: long commands then say
+// where they are.
+func (a *app) poked(f func()) (stop func()) {
+	if a.Notify == nil {
+		return func() {}
+	}
+	c, done := make(chan os.Signal, 1), make(chan struct{})
+	unsubscribe := a.Notify(c, syscall.SIGUSR1)
+	go func() {
+		for {
+			select {
+			case <-c:
+				f()
+			case <-done:
+				return
+			}
+		}
+	}()
+	return func() { unsubscribe(); close(done) }
 }
 
 func (a *app) root() *cobra.Command {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -57,8 +58,17 @@ func (a *app) waitTables(ctx context.Context, set *spec.Set, globs []string, lim
 	defer cancel()
 	show := a.newProgress()
 	defer show.end()
+	var seen atomic.Pointer[[]waited]
+	defer a.poked(func() {
+		if all := seen.Load(); all != nil {
+			for _, w := range *all {
+				fmt.Fprintf(a.Err, "  %-50s %-12s %3.0f %% %s\n", w.address, w.table.State, w.table.Progress*100, w.problem)
+			}
+		}
+	})()
 	for began := time.Now(); ; {
 		all, unread := matching(status.Collect(ctx, sources(set), a.timeout), globs)
+		seen.Store(&all)
 		left := slices.DeleteFunc(slices.Clone(all), func(w waited) bool { return w.table.State == "ok" })
 		show.update(all)
 		if len(left) == 0 && unread == "" && ctx.Err() == nil {
