@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/skytools-go/skytools/spec"
 	"github.com/skytools-go/skytools/sql"
@@ -241,10 +242,28 @@ func (s *Scene) location(database, known string) string {
 		return known
 	case d.Location != "":
 		return d.Location
-	case s.database(database).Location != "":
+	case s.database(database).Location != "" && !leadsTo(known, s.database(database).Location):
 		return s.database(database).Location
 	}
 	return known
+}
+
+// leadsTo reports whether a stored conninfo names the place where we have connected,
+// whatever else it says, such as a role. Then it stays as somebody wrote it.
+func leadsTo(known, place string) bool {
+	said := map[string]string{"port": "5432"}
+	for _, pair := range strings.Fields(known) {
+		if key, value, ok := strings.Cut(pair, "="); ok {
+			said[key] = strings.Trim(value, "'")
+		}
+	}
+	for _, pair := range strings.Fields(place) {
+		key, value, _ := strings.Cut(pair, "=")
+		if said[key] != strings.Trim(value, "'") {
+			return false
+		}
+	}
+	return known != ""
 }
 
 // refuseNode says why a node cannot be what the YAML asks for.
