@@ -1,5 +1,7 @@
 -- One row per schema that skytools installs or adopts, with a digest per function
--- name that sql.Schema.Functions computes from the files in the same way.
+-- name that sql.Schema.Functions computes from the files in the same way. Functions
+-- that are generated in the database stand in no file: while they are as they were
+-- generated (pgq/writer.sql) they do not count.
 select jsonb_build_object(
          'name', n.nspname,
          'comment', coalesce(pg_catalog.obj_description(n.oid, 'pg_namespace'), ''),
@@ -16,7 +18,8 @@ select jsonb_build_object(
                                    || case when prosecdef then '|definer' else '' end
                                    || coalesce('|' || array_to_string(proconfig, '|'), '')) as digest
                           from pg_catalog.pg_proc
-                         where pronamespace = n.oid) p
+                         where pronamespace = n.oid
+                           and pg_catalog.obj_description(oid, 'pg_proc') is distinct from 'generated ' || md5(prosrc)) p
                  group by p.proname) d) f on true
  where n.nspname in ('skytools', 'pgq', 'pgq_node', 'pgq_coop', 'pgq_ext', 'londiste')
  order by n.nspname

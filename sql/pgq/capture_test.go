@@ -2,6 +2,7 @@ package pgq_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -12,45 +13,46 @@ import (
 	"github.com/skytools-go/skytools/sql/pgq"
 )
 
-// A generated function writes what pgq.jsontriga writes, byte for byte: both
-// capture the same table with the same options, so every event is there twice.
+// A generated function writes what pgq.jsontriga writes, byte for byte, whether it
+// fires for rows or for statements.
 func TestGeneratedCaptureEqualsJSON(t *testing.T) {
+	const written = "select jsonb_build_array(ev_type, ev_data, ev_extra1, ev_extra2, ev_extra3, ev_extra4)::text from pgq.event_%d order by ev_id"
 	for _, options := range [][]string{
 		nil,
 		{"backup"},
 		{"ignore=t,vc,back\\slash,sp ace"},
+		{"ignore=i2,t", "backup", "when=id <> 8"},
 		{"pkey=id, k2", "backup"},
 		{"when=t is null or t <> 'x'"},
 		{"ev_type=vc || '!'", "ev_data=\"a.b\"", "ev_extra1='other.name'", "ev_extra2=b", "ev_extra3=tz", "ev_extra4=user"},
 	} {
-		t.Run(strings.Join(options, " "), func(t *testing.T) {
-			conn := installed(t).Conn(t)
-			script(t, conn, "set timezone = 'UTC'; select pgq.create_queue('q');"+file(t, "types.sql"))
-			run(t, conn, []step{{"select pgq.create_capture('q', 'public.many', 'a', " + array(options) + ")", "(1)"}})
-			args := "'q'"
-			for _, o := range options {
-				args += ", " + sql.Literal(o)
-			}
-			script(t, conn, "create trigger b after insert or update or delete on many for each row execute function pgq.jsontriga("+args+")")
-			if len(options) == 0 { // options make no sense to a truncate trigger of the generic kind
-				script(t, conn, "create trigger b2 after truncate on many for each statement execute function pgq.jsontriga('q')")
-			}
-			script(t, conn, file(t, "changes.sql"))
-			if len(options) > 0 {
-				script(t, conn, "delete from pgq.event_1 where ev_id = (select max(ev_id) from pgq.event_1)") // the truncate
-			}
-			var generated, generic []string
-			for i, e := range rows(t, conn, events) {
-				if i%2 == 0 {
-					generated = append(generated, e)
-				} else {
-					generic = append(generic, e)
+		for _, level := range []string{"row", "statement"} {
+			t.Run(level+" "+strings.Join(options, " "), func(t *testing.T) {
+				conn := installed(t).Conn(t)
+				script(t, conn, "set timezone = 'UTC'; select pgq.create_queue('q'), pgq.create_queue('generic');"+file(t, "types.sql"))
+				asked := options
+				if level == "statement" {
+					asked = append([]string{"statement"}, options...)
 				}
-			}
-			if diff := cmp.Diff(generic, generated); diff != "" || len(generic) < 6 {
-				t.Errorf("%d events of jsontriga (-jsontriga +generated):\n%s", len(generic), diff)
-			}
-		})
+				run(t, conn, []step{{"select pgq.create_capture('q', 'public.many', 'a', " + array(asked) + ")", "(1)"}})
+				args := "'generic'"
+				for _, o := range options {
+					args += ", " + sql.Literal(o)
+				}
+				script(t, conn, "create trigger b after insert or update or delete on many for each row execute function pgq.jsontriga("+args+")")
+				if len(options) == 0 { // options make no sense to a truncate trigger of the generic kind
+					script(t, conn, "create trigger b2 after truncate on many for each statement execute function pgq.jsontriga('generic')")
+				}
+				script(t, conn, file(t, "changes.sql"))
+				if len(options) > 0 {
+					script(t, conn, "delete from pgq.event_1 where ev_id = (select max(ev_id) from pgq.event_1)") // the truncate
+				}
+				generated, generic := rows(t, conn, fmt.Sprintf(written, 1)), rows(t, conn, fmt.Sprintf(written, 2))
+				if diff := cmp.Diff(generic, generated); diff != "" || len(generic) < 6 {
+					t.Errorf("%d events of jsontriga (-jsontriga +generated):\n%s", len(generic), diff)
+				}
+			})
+		}
 	}
 }
 

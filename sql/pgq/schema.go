@@ -30,6 +30,7 @@ var Schema = sql.NewSchema(sql.Schema{
 	"schema/name.sql",
 	"schema/sequence.sql",
 	"schema/event.sql",
+	"schema/writer.sql",
 	"schema/ticker.sql",
 	"schema/consumer.sql",
 	"schema/batch.sql",

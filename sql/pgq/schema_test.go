@@ -2,6 +2,8 @@ package pgq_test
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -73,16 +75,63 @@ func TestInstallByPlainOwnerTwice(t *testing.T) {
 }
 
 // Every security definer function must pin its search path, or whoever calls it
-// decides what it runs.
+// decides what it runs. Only insert_event does without, for speed: see
+// [TestInsertEventLeavesNothingToTheCaller].
 func TestDefinersPinTheirPath(t *testing.T) {
 	db := sandboxtest.Database(t)
 	db.Install(t, pgq.Schema, pgqcoop.Schema)
 	if got := sandboxtest.One[string](t, db, `
 		select coalesce(string_agg(oid::regprocedure::text, ', '), '') from pg_proc
 		 where pronamespace in ('pgq'::regnamespace, 'pgq_coop'::regnamespace) and prosecdef
-		   and not 'search_path=pg_catalog, pg_temp' = any (coalesce(proconfig, '{}'))`); got != "" {
+		   and not 'search_path=pg_catalog, pg_temp' = any (coalesce(proconfig, '{}'))`); got != "pgq.insert_event(text,text,text,text,text,text,text)" {
 		t.Errorf("without a search path: %s", got)
 	}
+}
+
+// A writer cannot make insert_event run anything of his with the rights of its
+// owner: not by a search path that begins with his operators, types and functions.
+func TestInsertEventLeavesNothingToTheCaller(t *testing.T) {
+	conn := installed(t).Conn(t)
+	script(t, conn, `
+		select count(pgq.create_queue('q' || i)) from generate_series(1, 70) i;
+		update pgq.queue set queue_per_tx_limit = 100 where queue_name = 'q2';
+		update pgq.queue set queue_ntables = 4, queue_cur_table = 3 where queue_name = 'q3';
+		create table pgq.event_3_3 () inherits (pgq.event_3);
+		create schema evil;
+		create function evil.run() returns void language plpgsql as $$ begin
+			if current_user <> 'sly' then raise exception 'ran as %', current_user; end if; end $$;`)
+	for _, f := range []string{"clock_timestamp() returns timestamptz", "now() returns timestamptz", "nextval(regclass) returns int8", "nextval(text) returns int8",
+		"current_setting(text) returns text", "format(text, text, text) returns text", "quote_ident(text) returns text"} {
+		kind := f[strings.LastIndex(f, " ")+1:]
+		script(t, conn, "create function evil."+f+" language plpgsql as $$ begin perform evil.run(); return null::pg_catalog."+kind+"; end $$")
+	}
+	for _, o := range []string{"= int4 int4", "<= int4 int4", "= text text", "/ int4 int4", "> timestamptz timestamptz", "|| text text", "= int4 int8"} {
+		part := strings.Fields(o)
+		kind := "bool"
+		if part[0] == "||" || part[0] == "/" {
+			kind = part[1]
+		}
+		script(t, conn, fmt.Sprintf(`create function evil.f%x(%[2]s, %[3]s) returns %[4]s language plpgsql as $$ begin perform evil.run(); return null; end $$;
+			create operator evil.%[5]s (function = evil.f%[1]x, leftarg = %[2]s, rightarg = %[3]s)`, o, part[1], part[2], kind, part[0]))
+	}
+	script(t, conn, `
+		create domain evil.int4 as pg_catalog.int4 check (evil.run() is not null);
+		create domain evil.int8 as pg_catalog.int8 check (evil.run() is not null);
+		create domain evil.bool as pg_catalog.bool check (evil.run() is not null);
+		create domain evil.text as pg_catalog.text check (evil.run() is not null);
+		create domain evil.record as pg_catalog.text check (evil.run() is not null);
+		create role sly; grant pgq_writer to sly; grant usage on schema evil to sly;
+		set role sly; set search_path = evil, pg_catalog;`)
+	for _, q := range []string{"q1", "q2", "q3", "q40", "q70"} {
+		script(t, conn, "select pgq.insert_event('"+q+"', 't', 'd', 'e', null, null, null)")
+	}
+	for _, q := range []string{"'nope'", "null"} {
+		if err := conn.Script(t.Context(), "select pgq.insert_event("+q+", 't', 'd', null, null, null, null)"); err == nil || strings.Contains(err.Error(), "ran as") {
+			t.Errorf("queue %s: %v", q, err)
+		}
+	}
+	script(t, conn, "reset role; reset search_path; drop owned by sly; drop role sly")
+	run(t, conn, []step{{"select count(*) from pgq.event_template where ev_data = 'd' and ev_extra1 = 'e'", "(5)"}})
 }
 
 // Source: contract/pgq.md section 8, the upstream test pgq_perms.

@@ -96,9 +96,12 @@ declare
     _columns  text[];
     _name     text;
 begin
-    select * into _opt from pgq._read_options(i_args);
+    select * into _opt from pgq._read_options(array_remove(i_args, 'statement'));
     if _opt.do_skip then
         raise exception 'SKIP does not work in AFTER trigger.';
+    end if;
+    if 'statement' = any (i_args) then
+        perform pgq._check_statement(i_table, _opt.do_deny);
     end if;
     select array_agg(col_name) into _columns from pgq._columns(i_table);
     foreach _name in array coalesce(_opt.ignored, '{}') || coalesce(_opt.keys, '{}') loop
@@ -125,24 +128,61 @@ begin
 end;
 $$;
 
--- The name of the trigger that goes with a row trigger, cut to what a name may be.
-create or replace function pgq._truncate_trigger(i_trigger_name text)
+-- Refuses triggers of statements where they would miss changes: those of a
+-- partitioned table and of its partitions fire only for statements that name them.
+create or replace function pgq._check_statement(i_table oid, i_deny bool)
+returns void
+language plpgsql
+as $$
+begin
+    if i_deny then
+        raise exception 'deny does not work in statement triggers.';
+    end if;
+    if exists (select 1 from pg_catalog.pg_class c where c.oid = i_table and c.relkind = 'p')
+       or exists (select 1 from pg_catalog.pg_inherits i where i_table in (i.inhrelid, i.inhparent)) then
+        raise exception 'table % is partitioned or inherits: triggers of its statements would miss changes', i_table::regclass
+              using errcode = 'feature_not_supported', hint = 'Capture it row by row.';
+    end if;
+end;
+$$;
+
+-- The triggers of a capture: what each is called and what it fires for, in the
+-- bits of pg_trigger.tgtype (1 row, 4 insert, 8 delete, 16 update, 32 truncate).
+create or replace function pgq._capture_triggers(i_trigger_name text, i_args text[], out name name, out fires int4)
+returns setof record
+language plpgsql immutable
+as $$
+begin
+    if 'statement' = any (i_args) then
+        return query
+            select pgq._trigger_name(i_trigger_name, t.suffix), t.fires
+              from (values ('', 4), ('_update', 16), ('_delete', 8), ('_truncate', 32)) t (suffix, fires);
+    else
+        return query
+            select pgq._trigger_name(i_trigger_name, t.suffix), t.fires
+              from (values ('', 29), ('_truncate', 32)) t (suffix, fires);
+    end if;
+end;
+$$;
+
+-- A trigger's name with a suffix, cut to what a name may be.
+create or replace function pgq._trigger_name(i_trigger_name text, i_suffix text)
 returns name
 language plpgsql immutable
 as $$
 declare
     _name  text := i_trigger_name;
 begin
-    while octet_length(_name) > 63 - length('_truncate') loop
+    while octet_length(_name) > 63 - length(i_suffix) loop
         _name := left(_name, -1);
     end loop;
-    return (_name || '_truncate')::name;
+    return (_name || i_suffix)::name;
 end;
 $$;
 
 -- Makes one trigger be as wanted. Returns whether it had to be changed. One that
 -- is as wanted is left alone, for every change waits for a lock on the table.
-create or replace function pgq._set_trigger(i_table regclass, i_name name, i_function regprocedure, i_truncate bool, i_args text[])
+create or replace function pgq._set_trigger(i_table regclass, i_name name, i_fires int4, i_function regprocedure, i_args text[])
 returns bool
 language plpgsql
 as $$
@@ -154,16 +194,24 @@ begin
       into _trigger
       from pg_catalog.pg_trigger t
      where t.tgrelid = i_table and t.tgname = i_name and not t.tgisinternal;
-    -- 29: after insert, delete and update of each row. 32: after truncate.
     if not found
        or _trigger.tgfoid <> i_function
-       or _trigger.tgtype <> (case when i_truncate then 32 else 29 end)
+       or _trigger.tgtype <> i_fires
        or _trigger.args <> i_args
        or _trigger.tgqual is not null
+       or _trigger.tgoldtable is distinct from (case when i_fires in (8, 16) then 'old_rows' end)::name
+       or _trigger.tgnewtable is distinct from (case when i_fires in (4, 16) then 'new_rows' end)::name
        or cardinality(_trigger.tgattr::int2[]) > 0 then
-        execute format('create or replace trigger %I after %s on %s for each %s execute function %s(%s)',
-                       i_name, case when i_truncate then 'truncate' else 'insert or update or delete' end, i_table,
-                       case when i_truncate then 'statement' else 'row' end,
+        execute format('create or replace trigger %I after %s on %s %s for each %s execute function %s(%s)',
+                       i_name,
+                       (select string_agg(e.event, ' or ' order by e.bit)
+                          from (values (4, 'insert'), (8, 'delete'), (16, 'update'), (32, 'truncate')) e (bit, event)
+                         where i_fires & e.bit > 0),
+                       i_table,
+                       case i_fires when 4 then 'referencing new table as new_rows'
+                                    when 8 then 'referencing old table as old_rows'
+                                    when 16 then 'referencing old table as old_rows new table as new_rows' end,
+                       case when i_fires & 1 > 0 then 'row' else 'statement' end,
                        i_function::oid::regproc,
                        (select string_agg(quote_literal(arg), ', ' order by place)
                           from unnest(i_args) with ordinality a (arg, place)));
@@ -199,8 +247,10 @@ end;
 $$;
 
 -- Captures a table into a queue with a trigger function made for the two of them,
--- and a second trigger for truncate. The options are those of pgq.jsontriga but
--- SKIP; expressions see pg_catalog only, so other functions need their schema.
+-- and a trigger for truncate. The options are those of pgq.jsontriga but SKIP, and
+-- statement: then one trigger for each operation fires once for a statement, which
+-- is quicker for large ones. Expressions see pg_catalog only, so other functions
+-- need their schema.
 -- The function runs as the caller, who needs the right to write to the queue, so
 -- that those who write the table do not. Returns 1 when something was changed, 0
 -- when all was already so.
@@ -215,7 +265,7 @@ declare
     _function  regprocedure;
     _source    text;
     _settings  text;
-    _trigger   name;
+    _trigger   record;
     _changed   bool := false;
 begin
     select queue_id into _queue_id from pgq.queue where queue_name = i_queue_name;
@@ -252,20 +302,20 @@ begin
 
     -- One capture per queue and table: under another name it would double events.
     for _trigger in
-        select t.tgname from pg_catalog.pg_trigger t
+        select t.tgname as name from pg_catalog.pg_trigger t
          where t.tgrelid = _table and t.tgfoid = _function and t.tgparentid = 0
-           and t.tgname not in (i_trigger_name::name, pgq._truncate_trigger(i_trigger_name))
+           and t.tgname not in (select c.name from pgq._capture_triggers(i_trigger_name, i_args) c)
     loop
-        execute format('drop trigger %I on %s', _trigger, _table);
+        execute format('drop trigger %I on %s', _trigger.name, _table);
         _changed := true;
     end loop;
-
-    if pgq._set_trigger(_table, i_trigger_name::name, _function, false, i_queue_name || coalesce(i_args, '{}')) then
-        _changed := true;
-    end if;
-    if pgq._set_trigger(_table, pgq._truncate_trigger(i_trigger_name), _function, true, i_queue_name || coalesce(i_args, '{}')) then
-        _changed := true;
-    end if;
+    for _trigger in
+        select c.name, c.fires from pgq._capture_triggers(i_trigger_name, i_args) c
+    loop
+        if pgq._set_trigger(_table, _trigger.name, _trigger.fires, _function, i_queue_name || coalesce(i_args, '{}')) then
+            _changed := true;
+        end if;
+    end loop;
     if _changed then
         perform pgq._drop_unused_captures();
     end if;

@@ -7,6 +7,7 @@ do $$
 declare
     _function  text;
 begin
+    perform pgq._make_writer();  -- only now is everything there that it calls
     for _function in
         select p.oid::regprocedure from pg_catalog.pg_proc p
          where p.pronamespace = 'pgq'::regnamespace
@@ -66,8 +67,20 @@ grant execute on function
     pgq._write_change(text, text, text, text, oid, text, text, text[], record, record),
     pgq._is_quiet(text[]),
     pgq._source_json(text, text[], oid[], oid[], bool[]),
-    pgq._source_differ(text[], oid[], bool[]),
+    pgq._source_differ(text[], oid[], bool[], text, text),
+    pgq._capture_facts(text, text, text[]),
+    pgq._source_unseen(record, text, text),
+    pgq._source_data(record, text),
+    pgq._source_type(record, text),
+    pgq._is_constant(text),
     pgq._source_text(text, text[]),
+    pgq._source_override(record, int4),
+    pgq._source_lookup(record),
+    pgq._source_inserts(record, text),
+    pgq._source_next_id(record),
+    pgq._source_rows(record),
+    pgq._source_changed(record, text),
+    pgq._source_statements(record),
     pgq._trigger_args(bytea, int4),
     pgq._captures(),
     pgq._is_current(text, text, text[], text)
@@ -97,6 +110,7 @@ to pgq_reader;
 grant execute on function
     pgq.insert_event(text, text, text),
     pgq.insert_event(text, text, text, text, text, text, text),
+    pgq.insert_events(text, text[], text[], text[], text[], text[], text[]),
     pgq.current_event_table(text),
     pgq.jsontriga(),
     pgq.sqltriga(),
@@ -123,13 +137,19 @@ grant execute on function
     pgq.set_queue_config(text, text, text),
     pgq.insert_event_raw(text, int8, timestamptz, int4, int4, text, text, text, text, text, text),
     pgq.event_retry_raw(text, text, timestamptz, int8, timestamptz, int4, text, text, text, text, text, text),
-    pgq._count_event(int4, text, int4),
-    pgq._check_age(text, interval),
+    pgq._refuse_event(pgq.queue, text, text, text, text),
+    pgq._count_events(pgq.queue, int8),
+    pgq._check_insert(text, int8),
+    pgq._write_event(text, int8, timestamptz, int4, int4, text, text, text, text, text, text),
     pgq.create_capture(text, text, text, text[]),
     pgq.drop_capture(text, text),
     pgq._capture_settings(oid, text[]),
     pgq._check_capture(oid, text[]),
-    pgq._truncate_trigger(text),
-    pgq._set_trigger(regclass, name, regprocedure, bool, text[]),
+    pgq._check_statement(oid, bool),
+    pgq._capture_triggers(text, text[]),
+    pgq._trigger_name(text, text),
+    pgq._set_trigger(regclass, name, int4, regprocedure, text[]),
+    pgq._when_holds(bool),
+    pgq._refuse_new_keys(bool),
     pgq._drop_unused_captures()
 to pgq_admin;

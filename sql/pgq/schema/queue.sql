@@ -14,6 +14,7 @@ begin
     if i_queue_name is null then
         raise exception 'Invalid NULL value';
     end if;
+    perform pgq._lock_writer();
     if exists (select 1 from pgq.queue where queue_name = i_queue_name) then
         return 0;
     end if;
@@ -35,6 +36,7 @@ begin
     end loop;
 
     perform pgq.grant_perms(i_queue_name);
+    perform pgq._make_writer(_id);
     perform pgq.ticker(i_queue_name);
     perform pgq.tune_storage(i_queue_name);
     return 1;
@@ -53,6 +55,7 @@ declare
     _tables  text;
     _name    text;
 begin
+    perform pgq._lock_writer();
     select * into _queue from pgq.queue where queue_name = x_queue_name for update;
     if not found then
         raise exception 'No such event queue';
@@ -89,6 +92,7 @@ begin
     execute 'drop sequence ' || pgq.quote_fqname(_queue.queue_tick_seq);
     execute 'drop sequence ' || pgq.quote_fqname(_queue.queue_event_seq);
     delete from pgq.queue where queue_id = _queue.queue_id;
+    perform pgq._make_writer(_queue.queue_id);
     return 1;
 end;
 $$;

@@ -21,170 +21,258 @@ as $$
              group by 1) p;
 $$;
 
--- A condition that is true when one of the columns differs between new and old.
-create or replace function pgq._source_differ(i_columns text[], i_base_types oid[], i_own_casts bool[])
+-- A condition that is true when one of the columns differs between two rows.
+create or replace function pgq._source_differ(
+    i_columns text[], i_base_types oid[], i_own_casts bool[], i_new text, i_old text)
 returns text
 language sql stable
 as $$
-    select string_agg('(' || pgq._sql_differ(base, own_cast, 'new.' || quote_ident(name), 'old.' || quote_ident(name)) || ')',
+    select string_agg('(' || pgq._sql_differ(base, own_cast, i_new || '.' || quote_ident(name), i_old || '.' || quote_ident(name)) || ')',
                       E'\n            or ' order by place)
       from unnest(i_columns, i_base_types, i_own_casts) with ordinality c (name, base, own_cast, place);
 $$;
 
--- The text of an expression of the capture's arguments. A string is its own text.
+-- What there is to know about a table that is captured into a queue; queue_row and
+-- table_name are null when one of the two does not exist. i_args are the options of
+-- pgq.jsontriga. Of the columns, shown are in the event, hidden are not.
+create or replace function pgq._capture_facts(
+    i_queue_name text, i_table_name text, i_args text[],
+    out queue_row pgq.queue, out table_schema text, out table_name text,
+    out do_deny bool, out do_backup bool, out do_ignore bool, out ev_exprs text[], out when_expr text, out keys text[],
+    out all_names text[], out all_casts bool[], out key_names text[], out key_bases oid[], out key_casts bool[],
+    out shown_names text[], out shown_types oid[], out shown_bases oid[], out shown_casts bool[],
+    out hidden_names text[], out hidden_bases oid[], out hidden_casts bool[])
+returns record
+language plpgsql stable
+as $$
+declare
+    _table  oid := pgq._table_oid(i_table_name);
+    _opt    record;
+begin
+    select q.* into queue_row from pgq.queue q where q.queue_name = i_queue_name;
+    select n.nspname, c.relname into table_schema, table_name
+      from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+     where c.oid = _table;
+    select * into _opt from pgq._read_options(array_remove(i_args, 'statement'));
+    do_deny := _opt.do_deny;
+    do_backup := _opt.do_backup;
+    do_ignore := _opt.ignored is not null;
+    ev_exprs := _opt.ev_exprs;
+    when_expr := _opt.when_expr;
+    keys := coalesce(_opt.keys, array(select c.col_name from pgq._columns(_table) c where c.key_place is not null order by c.key_place));
+
+    select array_agg(c.col_name), array_agg(c.own_cast),
+           array_agg(c.col_name) filter (where is_key), array_agg(c.base_type) filter (where is_key),
+           array_agg(c.own_cast) filter (where is_key),
+           array_agg(c.col_name) filter (where is_shown), array_agg(c.col_type) filter (where is_shown),
+           array_agg(c.base_type) filter (where is_shown), array_agg(c.own_cast) filter (where is_shown),
+           array_agg(c.col_name) filter (where not is_shown), array_agg(c.base_type) filter (where not is_shown),
+           array_agg(c.own_cast) filter (where not is_shown)
+      into all_names, all_casts, key_names, key_bases, key_casts,
+           shown_names, shown_types, shown_bases, shown_casts, hidden_names, hidden_bases, hidden_casts
+      from (select c.*, c.col_name = any (_capture_facts.keys) as is_key,
+                   not starts_with(c.col_name, '_pgq_ev_') and not c.col_name = any (coalesce(_opt.ignored, '{}')) as is_shown
+              from pgq._columns(_table) c) c;
+end;
+$$;
+
+-- A condition over two versions of a row: only what the event does not show is
+-- changed. Null where there is no such update.
+create or replace function pgq._source_unseen(i_facts record, i_new text, i_old text)
+returns text
+language plpgsql stable
+as $$
+begin
+    if not i_facts.do_ignore or i_facts.hidden_names is null then
+        return null;
+    end if;
+    return format('(%s) and not coalesce(%s, false)',
+                  pgq._source_differ(i_facts.hidden_names, i_facts.hidden_bases, i_facts.hidden_casts, i_new, i_old),
+                  coalesce(pgq._source_differ(i_facts.shown_names, i_facts.shown_bases, i_facts.shown_casts, i_new, i_old), 'false'));
+end;
+$$;
+
+-- ev_data: the JSON of what the event shows of a row.
+create or replace function pgq._source_data(i_facts record, i_row text)
+returns text
+language plpgsql stable
+as $$
+begin
+    return pgq._source_json(i_row, i_facts.shown_names, i_facts.shown_types, i_facts.shown_bases, i_facts.shown_casts);
+end;
+$$;
+
+-- ev_type, as a literal.
+create or replace function pgq._source_type(i_facts record, i_op text)
+returns text
+language plpgsql stable
+as $$
+begin
+    return quote_literal(pgq._json_type(i_op, i_facts.table_schema, i_facts.table_name, i_facts.keys));
+end;
+$$;
+
+-- Says whether an expression is a string constant: an event of a truncate, for
+-- which there is no row, can have that.
+create or replace function pgq._is_constant(i_expr text)
+returns bool
+language sql immutable
+as $$
+    select coalesce(i_expr ~ '^\s*''([^'']|'''')*''\s*$', false);
+$$;
+
+-- The text of an expression of the capture's arguments, over a row called r. A
+-- string is its own text.
 create or replace function pgq._source_text(i_expr text, i_columns text[])
 returns text
 language sql immutable
 as $$
-    select case when i_expr ~ '^\s*''([^'']|'''')*''\s*$' then i_expr
+    select case when pgq._is_constant(i_expr) then i_expr
            else format('(select case when e.v is distinct from null then concat(e.v) end from (select (%s) as v) e)',
                        pgq._qualify_columns(i_expr, i_columns)) end;
 $$;
 
--- The body of the trigger function that captures a table into a queue; null when
--- one of the two does not exist. i_args are the options of pgq.jsontriga.
-create or replace function pgq.capture_source(i_queue_name text, i_table_name text, i_args text[])
+-- What columns and options put in the place of a field, over a row called r; null
+-- where nothing does. i_field counts from 1: ev_type, ev_data, ev_extra1 to
+-- ev_extra4.
+create or replace function pgq._source_override(i_facts record, i_field int4)
 returns text
 language plpgsql stable
 as $$
 declare
-    _table    oid := pgq._table_oid(i_table_name);
-    _queue    record;
-    _opt      record;
-    _schema   text;
-    _name     text;
-    _all      record;
-    _shown    record;
-    _hidden   record;
-    _keys     text[];
-    _key      record;
-    _fields   text[] := array['_type', '_data', '_extra1', '_extra2', '_extra3', '_extra4'];
-    _magic    text[] := array['_pgq_ev_type', '_pgq_ev_data', '_pgq_ev_extra1', '_pgq_ev_extra2', '_pgq_ev_extra3', '_pgq_ev_extra4'];
+    _magic  constant text[] := array['_pgq_ev_type', '_pgq_ev_data', '_pgq_ev_extra1', '_pgq_ev_extra2', '_pgq_ev_extra3', '_pgq_ev_extra4'];
+    _place  int4 := array_position(i_facts.all_names, _magic[i_field]);
+begin
+    if i_facts.ev_exprs[i_field] is not null then
+        return pgq._source_text(i_facts.ev_exprs[i_field], i_facts.all_names);
+    elsif _place is not null then
+        return pgq._sql_text(i_facts.all_casts[_place], 'r.' || quote_ident(_magic[i_field]));
+    end if;
+    return null;
+end;
+$$;
+
+-- The look at the queue that every writer takes.
+create or replace function pgq._source_lookup(i_facts record)
+returns text
+language plpgsql stable
+as $$
+begin
+    return format($f$
+    select q.queue_cur_table, q.queue_disable_insert or q.queue_per_tx_limit is not null
+      into _current, _special
+      from pgq.queue q
+     where q.queue_id = %s;
+$f$, (i_facts.queue_row).queue_id);
+end;
+$$;
+
+-- One insert for each data table of the queue, of which one is current. i_rows
+-- comes after the columns: values or a select.
+create or replace function pgq._source_inserts(i_facts record, i_rows text)
+returns text
+language plpgsql stable
+as $$
+declare
+    _queue  pgq.queue := i_facts.queue_row;
+    _body   text := '';
+begin
+    for _n in 0 .. _queue.queue_ntables - 1 loop
+        _body := _body || format($f$    %s _current = %s then
+        insert into %s (ev_id, ev_time, ev_type, ev_data, ev_extra1, ev_extra2, ev_extra3, ev_extra4)
+        %s;
+$f$, case _n when 0 then 'if' else 'elsif' end, _n, pgq.quote_fqname(_queue.queue_data_pfx || '_' || _n), i_rows);
+    end loop;
+    return _body || format($f$    else
+        raise exception 'No such queue' using errcode = 'internal_error', detail = %L;
+    end if;
+$f$, 'queue: ' || _queue.queue_name);
+end;
+$$;
+
+-- The call that gives the next event id.
+create or replace function pgq._source_next_id(i_facts record)
+returns text
+language plpgsql stable
+as $$
+begin
+    return format('nextval(%L)', pgq.quote_fqname((i_facts.queue_row).queue_event_seq));
+end;
+$$;
+
+-- What a trigger does that fires for each row: it sets the fields of one event and
+-- inserts it.
+create or replace function pgq._source_rows(i_facts record)
+returns text
+language plpgsql stable
+as $$
+declare
+    _fields   constant text[] := array['_type', '_data', '_extra1', '_extra2', '_extra3', '_extra4'];
     _changes  text := '';  -- assignments to the fields, after the row is known
     _fixed    text := '';  -- those of them that a truncate can make, too
-    _insert   text := '';
+    _unseen   text := pgq._source_unseen(i_facts, 'new', 'old');
     _body     text;
 begin
-    select q.* into _queue from pgq.queue q where q.queue_name = i_queue_name;
-    if not found or _table is null then
-        return null;
-    end if;
-    select n.nspname, c.relname into _schema, _name
-      from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-     where c.oid = _table;
-    select * into _opt from pgq._read_options(i_args);
-
-    select array_agg(col_name) as names, array_agg(base_type) as bases, array_agg(own_cast) as casts
-      into _all from pgq._columns(_table);
-    _keys := coalesce(_opt.keys, array(select col_name from pgq._columns(_table) where key_place is not null order by key_place));
-    select array_agg(col_name) as names, array_agg(base_type) as bases, array_agg(own_cast) as casts
-      into _key from pgq._columns(_table) where col_name = any (_keys);
-    select array_agg(col_name) as names, array_agg(col_type) as types, array_agg(base_type) as bases, array_agg(own_cast) as casts
-      into _shown from pgq._columns(_table)
-     where not starts_with(col_name, '_pgq_ev_') and not col_name = any (coalesce(_opt.ignored, '{}'));
-    select array_agg(col_name) as names, array_agg(base_type) as bases, array_agg(own_cast) as casts
-      into _hidden from pgq._columns(_table) where not col_name = any (coalesce(_shown.names, '{}'));
-
     _body := format($f$
-#variable_conflict use_column
--- Made by pgq.create_capture from the table's definition: change that, not this.
-declare
-    r         record;
-    _current  int4;
-    _closed   bool;
-    _limit    int4;
-    _period   interval;
-    _type     text;
-    _data     text;
-    _extra1   text := %L;
-    _extra2   text;
-    _extra3   text;
-    _extra4   text;
-begin
-    if current_setting('session_replication_role') = 'local'
-       or current_setting('skytools.replaying', true) = %L then
-        return null;
-    end if;
-$f$, _schema || '.' || _name, i_queue_name);
-
-    if _opt.do_deny then
-        return _body || format($f$    raise exception '%%', %L || tg_op || ')';
-end;
-$f$, format('Table ''%s.%s'' to queue ''%s'': change not allowed (', _schema, _name, i_queue_name));
-    end if;
-
-    -- What the event says. Without a key there is nothing to find the row by.
-    _body := _body || format($f$
     if tg_op = 'INSERT' then
-        _type := %L;
+        _type := %s;
         _data := %s;
-$f$, pgq._json_type('INSERT', _schema, _name, _keys),
-     pgq._source_json('new', _shown.names, _shown.types, _shown.bases, _shown.casts));
-    if cardinality(_keys) = 0 then
+$f$, pgq._source_type(i_facts, 'INSERT'), pgq._source_data(i_facts, 'new'));
+    -- Without a key there is nothing to find the row by.
+    if cardinality(i_facts.keys) = 0 then
         _body := _body || $f$    elsif tg_op <> 'TRUNCATE' then
         raise exception 'Update/Delete on table without pkey';
 $f$;
     else
         _body := _body || $f$    elsif tg_op = 'UPDATE' then
 $f$;
-        if _key.names is not null then
+        if i_facts.key_names is not null then
             _body := _body || format($f$        if %s then
             raise exception 'primary key update not allowed';
         end if;
-$f$, pgq._source_differ(_key.names, _key.bases, _key.casts));
+$f$, pgq._source_differ(i_facts.key_names, i_facts.key_bases, i_facts.key_casts, 'new', 'old'));
         end if;
-        if _opt.ignored is not null and _hidden.names is not null then
-            _body := _body || format($f$        if (%s)
-           and not coalesce(%s, false) then
+        if _unseen is not null then
+            _body := _body || format($f$        if %s then
             return null;
         end if;
-$f$, pgq._source_differ(_hidden.names, _hidden.bases, _hidden.casts), coalesce(pgq._source_differ(_shown.names, _shown.bases, _shown.casts), 'false'));
+$f$, _unseen);
         end if;
-        if _opt.do_backup then
+        if i_facts.do_backup then
             _body := _body || format($f$        _extra2 := %s;
-$f$, pgq._source_json('old', _shown.names, _shown.types, _shown.bases, _shown.casts));
+$f$, pgq._source_data(i_facts, 'old'));
         end if;
-        _body := _body || format($f$        _type := %L;
+        _body := _body || format($f$        _type := %s;
         _data := %s;
     elsif tg_op = 'DELETE' then
-        _type := %L;
+        _type := %s;
         _data := %s;
-$f$, pgq._json_type('UPDATE', _schema, _name, _keys),
-     pgq._source_json('new', _shown.names, _shown.types, _shown.bases, _shown.casts),
-     pgq._json_type('DELETE', _schema, _name, _keys),
-     pgq._source_json('old', _shown.names, _shown.types, _shown.bases, _shown.casts));
+$f$, pgq._source_type(i_facts, 'UPDATE'), pgq._source_data(i_facts, 'new'),
+     pgq._source_type(i_facts, 'DELETE'), pgq._source_data(i_facts, 'old'));
     end if;
     _body := _body || format($f$    else
-        _type := %L;
+        _type := %s;
         _data := '{}';
     end if;
-$f$, pgq._json_type('TRUNCATE', _schema, _name, _keys));
+$f$, pgq._source_type(i_facts, 'TRUNCATE'));
 
-    -- What columns and arguments put in its place.
     for _n in 1 .. 6 loop
-        if _magic[_n] = any (_all.names) then
-            _changes := _changes || format('        %s := %s;%s', _fields[_n],
-                pgq._sql_text(_all.casts[array_position(_all.names, _magic[_n])], 'r.' || quote_ident(_magic[_n])), E'\n');
+        if pgq._is_constant(i_facts.ev_exprs[_n]) then
+            _fixed := _fixed || format('    %s := %s;%s', _fields[_n], i_facts.ev_exprs[_n], E'\n');
+        elsif pgq._source_override(i_facts, _n) is not null then
+            _changes := _changes || format('        %s := %s;%s', _fields[_n], pgq._source_override(i_facts, _n), E'\n');
         end if;
     end loop;
-    for _n in 1 .. 6 loop
-        if _opt.ev_exprs[_n] ~ '^\s*''([^'']|'''')*''\s*$' then
-            _fixed := _fixed || format('    %s := %s;%s', _fields[_n], _opt.ev_exprs[_n], E'\n');
-        elsif _opt.ev_exprs[_n] is not null then
-            _changes := _changes || format('        %s := %s;%s', _fields[_n],
-                                           pgq._source_text(_opt.ev_exprs[_n], _all.names), E'\n');
-        end if;
-    end loop;
-    if _opt.when_expr is not null then
+    if i_facts.when_expr is not null then
         _changes := _changes || format($f$        if (%1$s) is null then
             raise exception 'when= should not be NULL';
         elsif not (%1$s) then
             return null;
         end if;
-$f$, pgq._qualify_columns(_opt.when_expr, _all.names));
+$f$, pgq._qualify_columns(i_facts.when_expr, i_facts.all_names));
     end if;
     if _changes <> '' then
-        _body := _body || $f$
+        _changes := $f$
     if tg_op <> 'TRUNCATE' then
         if tg_op = 'DELETE' then
             r := old;
@@ -194,42 +282,178 @@ $f$, pgq._qualify_columns(_opt.when_expr, _all.names));
 $f$ || _changes || $f$    end if;
 $f$;
     end if;
-    _body := _body || _fixed;
-
-    -- Where it goes. The branches are the queue's tables, of which one is current.
-    for _n in 0 .. _queue.queue_ntables - 1 loop
-        _insert := _insert || format($f$    %s _current = %s then
-        insert into %s (ev_id, ev_time, ev_type, ev_data, ev_extra1, ev_extra2, ev_extra3, ev_extra4)
-        values (nextval(%L), now(), _type, _data, _extra1, _extra2, _extra3, _extra4);
-$f$, case _n when 0 then 'if' else 'elsif' end, _n, pgq.quote_fqname(_queue.queue_data_pfx || '_' || _n),
-     pgq.quote_fqname(_queue.queue_event_seq));
-    end loop;
-    return _body || format($f$
-    select q.queue_cur_table, q.queue_disable_insert, q.queue_per_tx_limit, q.queue_rotation_period
-      into _current, _closed, _limit, _period
-      from pgq.queue q
-     where q.queue_id = %1$s;
-    if _closed and current_setting('session_replication_role') <> 'replica' then
-        raise exception 'Insert into queue disallowed' using errcode = 'internal_error';
+    return _body || _changes || _fixed || pgq._source_lookup(i_facts) || format($f$
+    if _special or clock_timestamp() > now() + interval '10 minutes' then
+        perform pgq._check_insert(%L, 1);
     end if;
-    if _limit is not null then
-        perform pgq._count_event(%1$s, %2$L, _limit);
-    end if;
-    if current_setting('transaction_isolation') <> 'read committed' then
-        perform pgq._check_age(%2$L, _period);
-    end if;
-%3$s    else
-        raise exception 'No such queue' using errcode = 'internal_error', detail = %4$L;
-    end if;
-    return null;
+$f$, (i_facts.queue_row).queue_name)
+        || pgq._source_inserts(i_facts, 'values (' || pgq._source_next_id(i_facts) || ', now(), _type, _data, _extra1, _extra2, _extra3, _extra4)');
 end;
-$f$, _queue.queue_id, i_queue_name, _insert, 'queue: ' || i_queue_name);
+$$;
+
+-- A select of the events of one operation, from the rows that the statement
+-- changed, in the order in which it changed them.
+--
+-- An update must not change keys. They are compared as sets, in one pass however
+-- many rows there are; so keys may trade places within a statement, after which
+-- every event is still true of its key. Where an event needs both versions of a
+-- row the two tables are read side by side: the server fills them in step.
+create or replace function pgq._source_changed(i_facts record, i_op text)
+returns text
+language plpgsql stable
+as $$
+declare
+    _row     constant text := case i_op when 'DELETE' then 'old_rows' else 'new_rows' end;
+    _from    text := _row || ' r';
+    _unseen  text := case when i_op = 'UPDATE' then pgq._source_unseen(i_facts, 'r', 'o') end;
+    _keys    text := (select string_agg(quote_ident(k), ', ') from unnest(i_facts.key_names) k);
+    _where   text[];
+    _fields  text[];
+begin
+    for _n in 1 .. 6 loop
+        _fields[_n] := coalesce(pgq._source_override(i_facts, _n), case
+            when _n = 1 then pgq._source_type(i_facts, i_op)
+            when _n = 2 then pgq._source_data(i_facts, 'r')
+            when _n = 3 then quote_literal(i_facts.table_schema || '.' || i_facts.table_name)
+            when _n = 4 and i_op = 'UPDATE' and i_facts.do_backup then pgq._source_data(i_facts, 'o')
+            else 'null' end);
+    end loop;
+
+    if i_op = 'UPDATE' and (_unseen is not null or i_facts.do_backup) then
+        _from := '(select row_number() over () as _pgq_row, * from new_rows) r'
+              || ' join (select row_number() over () as _pgq_row, * from old_rows) o using (_pgq_row)';
+    end if;
+    if i_op = 'UPDATE' and _keys is not null then
+        _where := _where || format('(select pgq._refuse_new_keys(exists (select %1$s from old_rows except select %1$s from new_rows)))', _keys);
+    end if;
+    if i_facts.when_expr is not null then
+        _where := _where || format('pgq._when_holds(%s)', pgq._qualify_columns(i_facts.when_expr, i_facts.all_names));
+    end if;
+    _where := _where || ('not (' || _unseen || ')');
+    return 'select ' || pgq._source_next_id(i_facts) || ', now(), ' || array_to_string(_fields, E',\n               ')
+        || E'\n          from ' || _from
+        || coalesce(E'\n         where ' || nullif(array_to_string(_where, E'\n           and '), ''), '')
+        || case when position('_pgq_row' in _from) > 0 then E'\n         order by _pgq_row' else '' end;
+end;
+$$;
+
+-- What triggers do that fire once for a statement: one insert of all its events.
+create or replace function pgq._source_statements(i_facts record)
+returns text
+language plpgsql stable
+as $$
+declare
+    _body   text := pgq._source_lookup(i_facts);
+    _op     text;
+    _fixed  text[] := array[pgq._source_type(i_facts, 'TRUNCATE'), '''{}''',
+                            quote_literal(i_facts.table_schema || '.' || i_facts.table_name), 'null', 'null', 'null'];
+begin
+    foreach _op in array array['INSERT', 'UPDATE', 'DELETE'] loop
+        _body := _body || format(E'    %s tg_op = %L then\n', case _op when 'INSERT' then 'if' else 'elsif' end, _op);
+        if _op <> 'INSERT' and cardinality(i_facts.keys) = 0 then
+            _body := _body || $f$    if exists (select from old_rows) then
+        raise exception 'Update/Delete on table without pkey';
+    end if;
+$f$;
+        else
+            _body := _body || pgq._source_inserts(i_facts, pgq._source_changed(i_facts, _op));
+        end if;
+    end loop;
+
+    for _n in 1 .. 6 loop
+        if pgq._is_constant(i_facts.ev_exprs[_n]) then
+            _fixed[_n] := i_facts.ev_exprs[_n];
+        end if;
+    end loop;
+    return _body || E'    else\n'
+        || pgq._source_inserts(i_facts, 'values (' || pgq._source_next_id(i_facts) || ', now(), ' || array_to_string(_fixed, ', ') || ')')
+        || format($f$    end if;
+    get diagnostics _events = row_count;
+    if _events > 0 and (_special or clock_timestamp() > now() + interval '10 minutes') then
+        perform pgq._check_insert(%L, _events);
+    end if;
+$f$, (i_facts.queue_row).queue_name);
+end;
+$$;
+
+-- Goes on where no key has changed.
+create or replace function pgq._refuse_new_keys(i_changed bool)
+returns bool
+language plpgsql stable
+as $$
+begin
+    if i_changed then
+        raise exception 'primary key update not allowed';
+    end if;
+    return true;
+end;
+$$;
+
+-- The answer of a when= condition, which must be one.
+create or replace function pgq._when_holds(i_answer bool)
+returns bool
+language plpgsql stable
+as $$
+begin
+    if i_answer is null then
+        raise exception 'when= should not be NULL';
+    end if;
+    return i_answer;
+end;
+$$;
+
+-- The body of the trigger function that captures a table into a queue; null when
+-- one of the two does not exist. i_args are the options of pgq.jsontriga, and
+-- statement where the triggers fire once for a statement.
+create or replace function pgq.capture_source(i_queue_name text, i_table_name text, i_args text[])
+returns text
+language plpgsql stable
+as $$
+declare
+    _facts         record;
+    _by_statement  constant bool := coalesce('statement' = any (i_args), false);
+    _named         text;
+    _body          text;
+begin
+    select * into _facts from pgq._capture_facts(i_queue_name, i_table_name, i_args);
+    if (_facts.queue_row).queue_id is null or _facts.table_name is null then
+        return null;
+    end if;
+    _named := _facts.table_schema || '.' || _facts.table_name;
+
+    _body := format($f$
+#variable_conflict use_column
+-- Made by pgq.create_capture from the table's definition: change that, not this.
+declare
+    _current  int4;
+    _special  bool;
+%s
+begin
+    if current_setting('session_replication_role') = 'local'
+       or current_setting('skytools.replaying', true) = %L then
+        return null;
+    end if;
+$f$, case when _by_statement then '    _events   int8;'
+          else format(E'    r         record;\n    _type     text;\n    _data     text;\n    _extra1   text := %L;\n'
+                      '    _extra2   text;\n    _extra3   text;\n    _extra4   text;', _named) end, i_queue_name);
+
+    if _facts.do_deny then
+        _body := _body || format(E'    raise exception ''%%'', %L || tg_op || '')'';\n',
+                                 format('Table ''%s'' to queue ''%s'': change not allowed (', _named, i_queue_name));
+    elsif _by_statement then
+        _body := _body || pgq._source_statements(_facts);
+    else
+        _body := _body || pgq._source_rows(_facts);
+    end if;
+    return _body || E'    return null;\nend;\n';
 end;
 $$;
 
 -- The settings that a capture function pins, because the text of a column or of
 -- an expression depends on them, each as a SET clause. Columns of int, text and
--- the like need none, and their tables do not pay for it.
+-- the like need none, and their tables do not pay for it. Where a statement's old
+-- and new rows are joined the plan must not be one for few rows: it is kept, and
+-- the next statement may have many.
 create or replace function pgq._capture_settings(i_table oid, i_args text[])
 returns text
 language sql stable
@@ -251,7 +475,9 @@ as $$
                 union all
                 select g.rngsubtype from pg_catalog.pg_range g where t.oid in (g.rngtypid, g.rngmultitypid)) inner_type),
     need as (
-        select (select num_nonnulls(variadic ev_exprs) > 0 from pgq._read_options(i_args)) as everything,
+        select (select num_nonnulls(variadic ev_exprs) > 0 from pgq._read_options(array_remove(i_args, 'statement'))) as everything,
+               (select o.do_backup or o.ignored is not null from pgq._read_options(array_remove(i_args, 'statement')) o)
+                   and 'statement' = any (i_args) as is_joined,
                -- A date at the top is written by to_json, which does not look at DateStyle.
                bool_or(not top and type in ('date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype)) as datestyle,
                bool_or(type = 'timestamptz'::regtype) as timezone,
@@ -266,6 +492,7 @@ as $$
                case when timezone or everything then 'set timezone = ''UTC''' end,
                case when intervalstyle or everything then 'set intervalstyle = ''postgres''' end,
                case when bytea_output or everything then 'set bytea_output = ''hex''' end,
-               case when digits or everything then 'set extra_float_digits = ''1''' end)
+               case when digits or everything then 'set extra_float_digits = ''1''' end,
+               case when is_joined then 'set enable_nestloop = off' end)
       from need;
 $$;

@@ -1,0 +1,87 @@
+package pgq_test
+
+import "testing"
+
+// Triggers that fire once for a statement: what is refused, counted and kept as it
+// is by those that fire for each row.
+func TestStatementCapture(t *testing.T) {
+	conn := installed(t).Conn(t)
+	script(t, conn, `
+		select pgq.create_queue('q');
+		create table e (id int primary key, a text, b text);
+		create table nokey (a int);
+		create table parts (id int primary key) partition by range (id);
+		create table part1 partition of parts for values from (0) to (10);
+		create table base (id int primary key);
+		create table derived () inherits (base);`)
+	const infos = "select trigger_name, args, enabled, is_current from pgq.get_capture_info()"
+	const count = "select count(*) from pgq.event_template"
+	const newest = "select ev_type::json ->> 'op', ev_data from pgq.event_template order by ev_id desc limit 2"
+	run(t, conn, []step{
+		{"select pgq.create_capture('q', 'public.e', 'x', '{statement}')", "(1)"},
+		{"select pgq.create_capture('q', 'public.e', 'x', '{statement}')", "(0)"},
+		{infos, "(x,{statement},origin,t)\n(x_delete,{statement},origin,t)\n(x_truncate,{statement},origin,t)\n(x_update,{statement},origin,t)"},
+		{"!insert into e select i, 'a' from generate_series(1, 5) i; update e set a = 'b' where id = 99; delete from e where false", ""},
+		{count, "(5)"},
+		{"select array_agg(ev_data::json ->> 'id' order by ev_id) from pgq.event_template", `("{1,2,3,4,5}")`},
+
+		// Both sides of an upsert, a merge of operations in one statement.
+		{"!insert into e values (5, 'c'), (6, 'd') on conflict (id) do update set a = excluded.a", ""},
+		{newest, `(INSERT,"{""id"":6,""a"":""d"",""b"":null}")` + "\n" + `(UPDATE,"{""id"":5,""a"":""c"",""b"":null}")`},
+		{"!with gone as (delete from e where id = 6 returning *) insert into e select 7, a from gone", ""},
+		{"select count(*) from pgq.event_template where ev_type like '%DELETE%'", "(1)"},
+
+		// Keys stay, though two may be exchanged within a statement.
+		{"!update e set id = 77 where id = 7", "ERROR primary key update not allowed"},
+		{"!alter table e drop constraint e_pkey, add primary key (id) deferrable", ""},
+		{"!update e set id = 3 - id where id in (1, 2)", ""},
+		{newest, `(UPDATE,"{""id"":1,""a"":""a"",""b"":null}")` + "\n" + `(UPDATE,"{""id"":2,""a"":""a"",""b"":null}")`},
+
+		// Sessions and queues that want no events.
+		{"!truncate pgq.event_1_0", ""},
+		{"!set session_replication_role = local; insert into e values (11); reset session_replication_role", ""},
+		{"!set skytools.replaying = 'q'; insert into e values (12); reset skytools.replaying", ""},
+		{count, "(0)"},
+		{"!update pgq.queue set queue_disable_insert = true", ""},
+		{"!insert into e values (15)", "ERROR Insert into queue disallowed"},
+		{"!update e set a = 'x' where false", ""},
+		{"!update pgq.queue set queue_disable_insert = false, queue_per_tx_limit = 2", ""},
+		{"!insert into e values (21), (22), (23)", "ERROR Queue 'q' allows max 2 events from one TX"},
+		{"!insert into e values (21), (22)", ""},
+		{"!begin; insert into e values (23), (24); insert into e values (25); commit", "ERROR Queue 'q' allows max 2 events from one TX"},
+		{"!rollback; update pgq.queue set queue_per_tx_limit = null", ""},
+
+		// Old and new rows are paired row by row.
+		{"select pgq.create_capture('q', 'public.e', 'x', '{statement,ignore=b,backup}')", "(1)"},
+		{"!update e set b = 'unseen' where id < 4; update e set a = a || id, b = 'seen' where id in (1, 3)", ""},
+		{"select ev_data, ev_extra2 from pgq.event_template order by ev_id desc limit 2",
+			`("{""id"":1,""a"":""a1""}","{""id"":1,""a"":""a""}")` + "\n" + `("{""id"":3,""a"":""a3""}","{""id"":3,""a"":""a""}")`},
+		{count, "(4)"},
+		{"select proconfig from pg_proc where proname ~ '^_capture_\\d'", `("{""search_path=pg_catalog, pg_temp"",enable_nestloop=off}")`},
+
+		// From statements to rows and back: what is in the way goes.
+		{"select pgq.create_capture('q', 'public.e', 'x', null)", "(1)"},
+		{infos, "(x,{},origin,t)\n(x_truncate,{},origin,t)"},
+		{"!insert into e values (31)", ""},
+		{count, "(5)"},
+		{"select pgq.create_capture('q', 'public.e', 'x', '{statement}')", "(1)"},
+		{"!insert into e values (32); truncate e", ""},
+		{newest, "(TRUNCATE,{})\n" + `(INSERT,"{""id"":32,""a"":null,""b"":null}")`},
+		{count, "(7)"},
+		{"select pgq.drop_capture('q', 'public.e')", "(4)"},
+
+		{"select pgq.create_capture('q', 'public.nokey', 'x', '{statement,when=a}')", "ERROR argument of AND must be type boolean, not type integer"},
+		{"select pgq.create_capture('q', 'public.nokey', 'x', '{statement,when=a>0}')", "(1)"},
+		{"!insert into nokey values (1), (0)", ""},
+		{count, "(8)"},
+		{"!insert into nokey values (1), (null)", "ERROR when= should not be NULL"},
+		{"!update nokey set a = 2 where a = 99; update nokey set a = 2", "ERROR Update/Delete on table without pkey"},
+		{"!delete from nokey", "ERROR Update/Delete on table without pkey"},
+		{"select pgq.create_capture('q', 'public.parts', 'x', '{statement}')", "ERROR table public.parts is partitioned or inherits: triggers of its statements would miss changes"},
+		{"select pgq.create_capture('q', 'public.part1', 'x', '{statement}')", "ERROR table public.part1 is partitioned or inherits: triggers of its statements would miss changes"},
+		{"select pgq.create_capture('q', 'public.base', 'x', '{statement}')", "ERROR table public.base is partitioned or inherits: triggers of its statements would miss changes"},
+		{"select pgq.create_capture('q', 'public.e', 'x', '{statement,deny}')", "ERROR deny does not work in statement triggers."},
+		{"!create trigger g after insert on e for each row execute function pgq.jsontriga('q', 'statement')", ""},
+		{"!insert into e values (41)", "ERROR bad param to pgq trigger"},
+	})
+}
