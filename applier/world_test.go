@@ -62,7 +62,7 @@ queues:
       mailer:
       indexer: {members: [w1, w2]}
     capture:
-      public.invoices: {ignore: [updated_at], when: "status <> 'draft'"}
+      public.invoices: {level: statement, ignore: [updated_at], when: "status <> 'draft'"}
   'sh"op; drop':
     rotation_period: 3h
     nodes:
@@ -72,7 +72,7 @@ queues:
     consumers:
       watcher: {on: edge}
     tables:
-      public.orders: {create: full}
+      public.orders: {create: full, level: statement}
       public.refunds: {create: table, on: [report]}
       "public.log_*": {create: full, backup: true}
       'public.we"ird; drop table x': {create: full, on: {edge: {as: copy.odd}, report: {where: "b <> 'x'"}}}

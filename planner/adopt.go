@@ -8,6 +8,7 @@ import (
 	"unicode"
 
 	"github.com/skytools-go/skytools/spec"
+	"github.com/skytools-go/skytools/sql/pgq"
 	"github.com/skytools-go/skytools/sql/pgqnode"
 )
 
@@ -210,6 +211,8 @@ func argOptions(args []string) (options, notes []string) {
 		switch key {
 		case "ignore", "pkey":
 			options = append(options, key+": "+spec.FlowList(strings.Split(value, ",")))
+		case pgq.Statement:
+			options = append(options, "level: statement")
 		case "backup":
 			options = append(options, "backup: true")
 		case "when":

@@ -7,6 +7,7 @@ import (
 
 	"github.com/skytools-go/skytools/spec"
 	"github.com/skytools-go/skytools/sql"
+	"github.com/skytools-go/skytools/sql/londiste"
 	"github.com/skytools-go/skytools/sql/pgq"
 )
 
@@ -26,7 +27,7 @@ var captureKind = Kind[captureState]{
 	Read: func(raw json.RawMessage) (string, captureState, bool, error) {
 		var row pgq.Capture
 		err := json.Unmarshal(raw, &row)
-		ok := err == nil && row.On == "row" && !strings.Contains(row.Trigger, "_londiste_")
+		ok := err == nil && row.Main() && !strings.Contains(row.Trigger, "_londiste_")
 		return row.Queue + "/" + row.Table, captureState{notNil(row.Args), row.IsCurrent}, ok, err
 	},
 	Declared: func(s *Scene) []Declared[captureState] {
@@ -97,6 +98,9 @@ func refuseCapture(s *Scene, database string, c *spec.Capture) *Diagnostic {
 		return &Diagnostic{Code: "no-table", Message: "table " + c.Name + " does not exist on " + database,
 			Try: nearestTable(s, database, c.Name)}
 	}
+	if refused := refuseLevel(s, database, c.Name, c.Level); refused != nil {
+		return refused
+	}
 	if t.PrimaryKey == nil && len(c.PKey) == 0 {
 		return &Diagnostic{Code: "no-primary-key", Message: "table " + c.Name + " has no primary key: updates and deletes could not say which row they mean",
 			Try: "add a primary key, or name the columns that identify a row: pkey: [...]"}
@@ -114,4 +118,18 @@ func near(word string, candidates []string) string {
 		return "did you mean " + c + "?"
 	}
 	return ""
+}
+
+// refuseLevel says why triggers of a table's statements cannot be had.
+func refuseLevel(s *Scene, database, table string, level spec.Level) *Diagnostic {
+	t, ok := structureOf(s, database, table)
+	switch {
+	case level != spec.ByStatement || !ok:
+		return nil
+	case s.original(database):
+		return &Diagnostic{Code: "no-statement-level", Message: "the original PgQ on " + database + " cannot capture statements", Try: "level: row"}
+	case t.Kind == londiste.PartitionedTable || t.PartitionOf != nil:
+		return &Diagnostic{Code: "no-statement-level", Message: "table " + table + " is partitioned: triggers of its statements would miss changes that name a partition", Try: "level: row"}
+	}
+	return nil
 }

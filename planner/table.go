@@ -9,6 +9,7 @@ import (
 	"github.com/skytools-go/skytools/spec"
 	"github.com/skytools-go/skytools/sql"
 	"github.com/skytools-go/skytools/sql/londiste"
+	"github.com/skytools-go/skytools/sql/pgq"
 )
 
 // tableState is what is compared of a replicated table on one node. How far its
@@ -67,16 +68,23 @@ func readTable(raw json.RawMessage) (string, tableState, bool, error) {
 			t.Attrs[key] = *value
 		}
 	}
-	truncate := false
+	fires := map[string]bool{}
 	for _, trigger := range row.Triggers {
-		if slices.Contains(trigger.Events, "truncate") {
-			truncate = trigger.Enabled
-			continue
+		for _, event := range trigger.Events {
+			fires[event] = fires[event] || trigger.Enabled
 		}
-		t.Args, t.Triggers = triggerOptions(row, trigger)
+		if !slices.Contains(trigger.Events, "truncate") && t.Triggers != "disabled" {
+			t.Args, t.Triggers = triggerOptions(row, trigger)
+		}
 	}
-	if t.Triggers == "capture" && !truncate {
-		t.Triggers = "capture, but no truncate"
+	wanted := []string{"truncate"}
+	if slices.Contains(t.Args, pgq.Statement) { // a trigger for each
+		wanted = append(wanted, "insert", "update", "delete")
+	}
+	for _, event := range wanted {
+		if t.Triggers == "capture" && !fires[event] {
+			t.Triggers = "capture, but no " + event
+		}
 	}
 	return row.Queue + "/" + row.Name, t, true, nil
 }
@@ -168,6 +176,9 @@ func refuseTable(s *Scene, q *spec.Queue, t *spec.Table, name string, n *spec.No
 	if source.PrimaryKey == nil {
 		return &Diagnostic{Code: "no-primary-key", Message: fmt.Sprintf("table %s has no primary key on %s: nobody could say which row an update means", name, q.Home()),
 			Try: "alter table " + sql.ParseName(name).Ident() + " add primary key (...)"}
+	}
+	if refused := refuseLevel(s, q.Home(), name, t.Level); refused != nil && n.Type == spec.Root {
+		return refused
 	}
 	for _, column := range t.Ignore {
 		if !source.has(column) {

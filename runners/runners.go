@@ -7,6 +7,8 @@ package runners
 import (
 	"context"
 	"time"
+
+	"github.com/skytools-go/skytools/sql/pg"
 )
 
 type hardKey struct{}
@@ -50,4 +52,10 @@ func Sleep(ctx context.Context, d time.Duration) bool {
 	case <-timer.C:
 		return ctx.Err() == nil
 	}
+}
+
+// Unapplied reports an error of a database that does not have our schemas.
+func Unapplied(err error) bool {
+	code := pg.Code(err)
+	return code == "3F000" || code == "42883" // invalid_schema_name, undefined_function
 }

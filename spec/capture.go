@@ -13,6 +13,7 @@ type Capture struct {
 	PKey   []string `json:"pkey"`
 	When   string   `json:"when"`
 	Backup bool     `json:"backup"`
+	Level  Level    `json:"level"`
 	State  State    `json:"state"`
 }
 
@@ -28,17 +29,45 @@ func (c *Capture) fields() []Field[Capture] {
 			Into: func(c *Capture) any { return &c.When }},
 		{Name: "backup", Doc: "Put the old row of an update into ev_extra2.", Default: "false", Example: "true",
 			Into: func(c *Capture) any { return &c.Backup }},
+		levelField(func(c *Capture) *Level { return &c.Level }),
 		{Name: "state", Doc: "absent: drop the triggers.", Default: "present", Example: "absent",
 			Into: func(c *Capture) any { return &c.State }},
 	}
 }
 
+// Level says how often the triggers fire. Source: PostgreSQL documentation, 39.1
+// Overview of Trigger Behavior.
+type Level string
+
+// The levels.
+const (
+	ByRow       Level = ""
+	ByStatement Level = "statement"
+)
+
+func (l *Level) choices() []string { return []string{"row", "statement"} }
+
+func (l *Level) set(text string) {
+	if *l = Level(text); text == "row" {
+		*l = ByRow
+	}
+}
+
+// levelField is the key of a capture and of a replicated table.
+func levelField[T any](into func(*T) *Level) Field[T] {
+	return Field[T]{Name: "level", Doc: "statement: triggers fire once for a statement, which doubles the speed of large ones. Not for partitioned or inheriting tables; the apply of native logical replication does not fire them.",
+		Default: "row", Example: "statement", Into: func(t *T) any { return into(t) }}
+}
+
 // Args are the capture's options as the trigger's arguments after the queue name.
 // Source: contract/pgq.md section 7.1.
-func (c *Capture) Args() []string { return triggerArgs(c.Ignore, c.PKey, c.When, c.Backup) }
+func (c *Capture) Args() []string { return triggerArgs(c.Level, c.Ignore, c.PKey, c.When, c.Backup) }
 
-func triggerArgs(ignore, pkey []string, when string, backup bool) []string {
+func triggerArgs(level Level, ignore, pkey []string, when string, backup bool) []string {
 	args := []string{}
+	if level == ByStatement {
+		args = append(args, "statement")
+	}
 	if len(ignore) > 0 {
 		args = append(args, "ignore="+strings.Join(ignore, ","))
 	}

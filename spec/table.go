@@ -16,6 +16,7 @@ type Table struct {
 	Copy   Copy              `json:"copy"`
 	Ignore []string          `json:"ignore"`
 	Backup bool              `json:"backup"`
+	Level  Level             `json:"level"`
 	State  State             `json:"state"`
 }
 
@@ -40,6 +41,7 @@ func (t *Table) fields() []Field[Table] {
 			Into: func(t *Table) any { return &t.Ignore }},
 		{Name: "backup", Doc: "Put the old row of an update into ev_extra2.", Default: "false", Example: "true",
 			Into: func(t *Table) any { return &t.Backup }},
+		levelField(func(t *Table) *Level { return &t.Level }),
 		{Name: "state", Doc: "absent: stop replicating it everywhere; no rows are deleted.", Default: "present", Example: "absent", Hazard: "drops-table",
 			Into: func(t *Table) any { return &t.State }},
 	}
@@ -57,7 +59,7 @@ func (o *OnNode) fields() []Field[OnNode] {
 }
 
 // Args are the table's capture options as trigger arguments.
-func (t *Table) Args() []string { return triggerArgs(t.Ignore, nil, "", t.Backup) }
+func (t *Table) Args() []string { return triggerArgs(t.Level, t.Ignore, nil, "", t.Backup) }
 
 // Pattern reports whether the name stands for all tables that match it.
 func (t *Table) Pattern() bool { return strings.ContainsAny(t.Name, "*?") }

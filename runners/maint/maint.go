@@ -27,6 +27,7 @@ type Config struct {
 	DSN        func(context.Context) (string, error)
 	MaintEvery time.Duration // rotation and upkeep; 0: 2 minutes
 	RetryEvery time.Duration // delivery of retried events; 0: 30 seconds
+	Absent     time.Duration // as in tick.Config
 	Log        hclog.Logger
 	Stats      *Stats // may be nil
 }
@@ -77,10 +78,14 @@ func (k *Keeper) Run(ctx context.Context) error {
 			maint = now
 			err = k.Maintain(runners.Work(ctx))
 		}
-		if err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil && k.Absent > 0 && runners.Unapplied(err):
+			maint, retry = time.Time{}, time.Time{}
+			runners.Sleep(ctx, k.Absent)
+			continue
+		case err != nil:
 			return fmt.Errorf("maintain: %w", err)
 		}
 		if !runners.Sleep(ctx, min(time.Until(maint.Add(k.MaintEvery)), time.Until(retry.Add(k.RetryEvery)))) {

@@ -18,17 +18,24 @@ type Capture struct {
 	Queue     string   `json:"queue"`
 	Table     string   `json:"table"` // schema.name, unquoted
 	Trigger   string   `json:"trigger"`
-	On        string   `json:"on"`       // row or truncate
+	On        string   `json:"on"`       // row, truncate; insert, update, delete of a statement
 	Function  string   `json:"function"` // in schema pgq
 	Args      []string `json:"args"`     // without the queue
 	Enabled   string   `json:"enabled"`  // origin, always, replica or disabled
 	Generated bool     `json:"generated"`
-	IsCurrent bool     `json:"is_current"` // fires, and does what Args say for the table as it is now
+	IsCurrent bool     `json:"is_current"` // fires, and does what Args say for the table as it is now; with row and insert so do those that belong to it
 }
+
+// Main reports the trigger that stands for its capture: the others belong to it.
+func (c *Capture) Main() bool { return c.On == "row" || c.On == "insert" }
+
+// Statement is the option for triggers that fire once for a statement. Only
+// [CreateCapture] knows it.
+const Statement = "statement"
 
 // CreateCapture feeds the changes of a table into a queue through a function made
 // for the two, or makes an existing capture current. Args are the options of
-// pgq.jsontriga without the queue.
+// pgq.jsontriga without the queue, and [Statement].
 //
 // Source: contract/pgq.md section 7.1.
 func CreateCapture(queue, table, trigger string, args []string) sql.Stmt {

@@ -2,6 +2,8 @@
 -- _capture_<queue id>_<table oid> and carries a mark of what it was made from
 -- (pgq._capture_mark): it is current while its text, and the table's name, columns
 -- and key, are still the same. Generic functions look the table up themselves.
+-- The triggers of a generated function belong together: the first of them, for rows
+-- or for the insert of a statement, is current only while all of them fire.
 -- Partitions inherit the trigger of their parent and have no row.
 with trigger as materialized (
     select g.tgrelid, g.tgname, g.tgtype, g.tgenabled, p.oid as function, p.proname, p.prosrc,
@@ -32,16 +34,23 @@ select jsonb_build_object(
          'queue', t.args[1],
          'table', s.name,
          'trigger', t.tgname,
-         'on', case when t.tgtype & 32 > 0 then 'truncate' else 'row' end,
+         'on', case when t.tgtype & 1 > 0 then 'row'
+                    when t.tgtype & 32 > 0 then 'truncate'
+                    when t.tgtype & 16 > 0 then 'update'
+                    when t.tgtype & 8 > 0 then 'delete'
+                    else 'insert' end,
          'function', t.proname,
          'args', to_jsonb(t.args[2:]),
          'enabled', case t.tgenabled when 'O' then 'origin' when 'A' then 'always'
                                      when 'R' then 'replica' else 'disabled' end,
          'generated', t.generated,
          'is_current', t.tgenabled in ('O', 'A')
+                       and (not t.generated or t.fires @> case t.tgtype when 29 then '{29,32}'
+                                                                        when 4 then '{4,8,16,32}' else '{}' end::int4[])
                        and (not t.generated
                             or coalesce(d.description = 'capture ' || md5(t.prosrc) || ' ' || s.digest, false)))
-  from trigger t
+  from (select *, array_agg(tgtype::int4) filter (where tgenabled in ('O', 'A')) over (partition by tgrelid, function) as fires
+          from trigger) t
   join source s on s.oid = t.tgrelid
   left join pg_catalog.pg_description d
     on d.objoid = t.function and d.classoid = 'pg_catalog.pg_proc'::regclass and d.objsubid = 0

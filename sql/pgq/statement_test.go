@@ -1,6 +1,13 @@
 package pgq_test
 
-import "testing"
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/skytools-go/skytools/sql/pgq"
+)
 
 // Triggers that fire once for a statement: what is refused, counted and kept as it
 // is by those that fire for each row.
@@ -84,4 +91,33 @@ func TestStatementCapture(t *testing.T) {
 		{"!create trigger g after insert on e for each row execute function pgq.jsontriga('q', 'statement')", ""},
 		{"!insert into e values (41)", "ERROR bad param to pgq trigger"},
 	})
+}
+
+// The triggers of a capture belong together: the one that stands for them is
+// current while all of them fire.
+func TestCaptureIsWhole(t *testing.T) {
+	for _, args := range []string{"null", "'{statement}'"} {
+		for _, harm := range []string{
+			"alter table e disable trigger x_truncate", "drop trigger x_truncate on e", "alter table e enable replica trigger x",
+			"alter table e disable trigger all", "alter table e add column more int", "alter table e rename to f",
+			"alter table e drop constraint e_pkey", "create or replace function FUNCTION() returns trigger language plpgsql as 'begin return null; end'",
+		} {
+			conn := installed(t).Conn(t)
+			script(t, conn, "select pgq.create_queue('q'); create table e (id int primary key); select pgq.create_capture('q', 'public.e', 'x', "+args+")")
+			current := func() (whole []bool) {
+				for _, c := range catalog[pgq.Capture](t, conn, pgq.Captures) {
+					if c.Main() {
+						whole = append(whole, c.IsCurrent)
+					}
+				}
+				return whole
+			}
+			before := current()
+			function := one[string](t, conn, "select tgfoid::regproc::text from pg_trigger where tgname = 'x'")
+			script(t, conn, strings.ReplaceAll(harm, "FUNCTION", function))
+			if diff := cmp.Diff([][]bool{{true}, {false}}, [][]bool{before, current()}); diff != "" {
+				t.Errorf("%s, %s:\n%s", args, harm, diff)
+			}
+		}
+	}
 }

@@ -295,7 +295,7 @@ begin
 end;
 $$;
 
--- Whether a table's row trigger is what pgq.create_capture would make of it now. That cannot
+-- Whether a table's triggers are what pgq.create_capture would make of it now. That cannot
 -- be left to create_capture: it would put back its own trigger for TRUNCATE.
 create or replace function londiste._is_captured(
     i_queue_name text,
@@ -307,18 +307,22 @@ language plpgsql
 stable
 as $$
 begin
-    return exists (
+    return not exists (
         select 1
-          from pg_catalog.pg_trigger t
-          join pg_catalog.pg_proc p on p.oid = t.tgfoid
-         where t.tgrelid = londiste.find_table_oid(i_dest_table)
-           and t.tgname = i_trigger::name
-           and t.tgtype = 29    -- after insert or update or delete for each row
-           and t.tgenabled in ('O', 'A')
-           and t.tgqual is null
-           and t.tgattr::text = ''
-           and londiste._trigger_args(t.tgargs) = i_queue_name || i_args
-           and p.prosrc = pgq.capture_source(i_queue_name, i_dest_table, i_args));
+          from pgq._capture_triggers(i_trigger, i_args) c
+         where c.fires <> 32
+           and not exists (
+                select 1
+                  from pg_catalog.pg_trigger t
+                  join pg_catalog.pg_proc p on p.oid = t.tgfoid
+                 where t.tgrelid = londiste.find_table_oid(i_dest_table)
+                   and t.tgname = c.name
+                   and t.tgtype = c.fires
+                   and t.tgenabled in ('O', 'A')
+                   and t.tgqual is null
+                   and t.tgattr::text = ''
+                   and londiste._trigger_args(t.tgargs) = i_queue_name || i_args
+                   and p.prosrc = pgq.capture_source(i_queue_name, i_dest_table, i_args)));
 end;
 $$;
 

@@ -121,6 +121,7 @@ grant execute on function
     pgq.ticker(text, int8, timestamptz, int8),
     pgq.ticker(text),
     pgq.ticker(),
+    pgq._tick_all(),
     pgq.maint_retry_events(),
     pgq.maint_rotate_tables_step1(text),
     pgq.maint_rotate_tables_step2(),

@@ -3,7 +3,8 @@
 -- Every tick of a queue must see all that the tick before it saw, or batches
 -- overlap and lose events. So whoever ticks takes the queue's lock first, in a
 -- statement of its own: the snapshot that is stored is younger than the lock.
--- Every tick is announced on the channel pgq_tick, with the queue as payload.
+-- Every tick is announced on the channel pgq_tick, with the queue as payload. On
+-- the channel pgq_force_tick anybody may ask for one: our ticker listens there.
 
 -- Waits for other tickers of a queue. Under repeatable read, where the snapshot
 -- is older than the lock, it refuses when somebody ticked in between.
@@ -169,37 +170,79 @@ begin
 end;
 $$;
 
--- Ticks all queues that are ticked here and need it. Returns how many. A queue
--- that cannot be ticked costs a warning and does not stop the others.
-create or replace function pgq.ticker()
-returns int8
+-- One round over all queues that are ticked here. One query looks at all of them,
+-- in a few microseconds each; pgq.ticker decides about those that may need a tick.
+-- A queue that cannot be ticked costs a warning and does not stop the others.
+--
+--   ticked   queues that were
+--   busy     queues that got events since their newest tick
+--   due      until the first of the busy ones must be ticked; null: none waits
+--   max_lag  the smallest ticker_max_lag; null: there are no queues
+create or replace function pgq._tick_all(out ticked int8, out busy int8, out due interval, out max_lag interval)
+returns record
 language plpgsql security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+    _xmax   constant int8 := txid_snapshot_xmax(txid_current_snapshot());
+    _names  text[];
     _name   text;
-    _count  int8 := 0;
 begin
-    for _name in
-        select q.queue_name from pgq.queue q
-         where not q.queue_external_ticker and not q.queue_ticker_paused
-         order by q.queue_name
-    loop
+    ticked := 0;
+    select array_agg(s.queue_name order by s.queue_name) filter (where s.is_due),
+           count(*) filter (where s.new > 0),
+           min(s.queue_ticker_max_lag - s.lag) filter (where s.new > 0 and not s.is_due),
+           min(s.queue_ticker_max_lag)
+      into _names, busy, due, max_lag
+      from (select q.queue_name, q.queue_ticker_max_lag, e.new, e.lag,
+                   e.new is null or e.new < 0 or txid_snapshot_xmax(t.tick_snapshot) > _xmax
+                   or case when e.new > 0
+                           then e.new >= q.queue_ticker_max_count or e.lag >= q.queue_ticker_max_lag
+                           else b.tick_time is null
+                                or e.lag >= q.queue_ticker_max_lag / 2
+                                   and (e.lag >= 2 * (t.tick_time - b.tick_time) or e.lag >= q.queue_ticker_idle_period) end as is_due
+              from pgq.queue q
+             cross join lateral (select to_regclass(q.queue_event_seq) as oid) c
+              left join lateral (
+                    select tick_id, tick_time, tick_event_seq, tick_snapshot
+                      from pgq.tick where tick_queue = q.queue_id
+                     order by tick_queue desc, tick_id desc limit 1) t on true
+              left join lateral (
+                    select tick_time
+                      from pgq.tick where tick_queue = q.queue_id and tick_id < t.tick_id
+                     order by tick_queue desc, tick_id desc limit 1) b on true
+             cross join lateral (
+                    select now() - t.tick_time as lag,
+                           case when c.oid is not null
+                                then coalesce(pg_sequence_last_value(c.oid), 1) - t.tick_event_seq end as new) e
+             where not q.queue_external_ticker
+               and not q.queue_ticker_paused) s;
+
+    foreach _name in array coalesce(_names, '{}') loop
         begin
             if pgq.ticker(_name) is not null then
-                _count := _count + 1;
+                ticked := ticked + 1;
             end if;
         exception
             when others then
                 raise warning 'queue %: ticker: %', _name, sqlerrm;
         end;
     end loop;
-    return _count;
 end;
 $$;
 
--- Makes the next run of the ticker see enough events to tick. Returns the newest
--- tick id now, null for an unknown queue: poll until it changes.
+-- Ticks all queues that are ticked here and need it. Returns how many.
+create or replace function pgq.ticker()
+returns int8
+language sql security definer
+set search_path = pg_catalog, pg_temp
+as $$
+    select ticked from pgq._tick_all();
+$$;
+
+-- Makes the next run of the ticker see enough events to tick, and tells a ticker
+-- that listens on the channel pgq_force_tick to run now. Returns the newest tick id
+-- now, null for an unknown queue: poll until it changes.
 create or replace function pgq.force_tick(i_queue_name text)
 returns int8
 language plpgsql security definer
@@ -215,6 +258,7 @@ begin
     if not _queue.queue_external_ticker and not _queue.queue_ticker_paused then
         perform setval(_queue.queue_event_seq,
                        nextval(_queue.queue_event_seq) + 2 * _queue.queue_ticker_max_count + 1000);
+        perform pg_notify('pgq_force_tick', '');
     end if;
     return (select max(tick_id) from pgq.tick where tick_queue = _queue.queue_id);
 end;

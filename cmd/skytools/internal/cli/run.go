@@ -20,7 +20,6 @@ import (
 	"github.com/skytools-go/skytools/runners/web"
 	"github.com/skytools-go/skytools/spec"
 	"github.com/skytools-go/skytools/sql/meta"
-	"github.com/skytools-go/skytools/sql/pg"
 )
 
 type runFlags struct {
@@ -34,7 +33,9 @@ func (a *app) run() *cobra.Command {
 	var f runFlags
 	cmd := &cobra.Command{
 		Use: "run [PATH...]", Short: "Run the loops: ticks, upkeep, replay and copies",
-		Long: `Runs the loops of the declared topology until it is told to stop. Several processes,
+		Long: `Runs the loops of the declared topology until it is told to stop. Every declared
+database is ticked and kept up, with the queues that others made there, too: this takes
+the place of pgqd, and may run beside it. Several processes,
 on several hosts, may run the same YAML: an advisory lock decides who runs each loop,
 and another takes over within seconds when that one ends.
 
@@ -75,7 +76,7 @@ func (a *app) runLoops(ctx context.Context, set *spec.Set, f *runFlags) error {
 	log := a.logger()
 	loops, stats := loopsOf(set, f, log)
 	if len(loops) == 0 {
-		return &codeError{code: exitError, message: "run: the YAML declares no queue for these databases", hint: "skytools explain queue"}
+		return &codeError{code: exitError, message: "run: nothing is left to do of what the YAML declares", hint: "look at --node and --only; skytools explain queue"}
 	}
 	g := &group.Group{App: "skytools run", Log: log}
 	served := make(chan error, 1)
@@ -136,18 +137,26 @@ func loopsOf(set *spec.Set, f *runFlags, log hclog.Logger) ([]group.Loop, []prom
 		collectors = append(collectors, prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "skytools_" + name, Help: help, ConstLabels: prometheus.Labels{"loop": loop}}, value))
 	}
-	for _, database := range homes(set) {
+	homes := homes(set)
+	for _, d := range set.Databases {
+		database, absent := d.Name, time.Duration(0)
+		switch {
+		case d.State == spec.Dead:
+			continue
+		case !homes[database]: // what others keep there is ticked, if there is any
+			absent = time.Minute
+		}
 		reach := func(ctx context.Context) (string, error) { return direct(set)(ctx, database) }
 		if name := "tick@" + database; wanted("tick", database) {
 			s := &tick.Stats{}
 			counter("ticks_total", "Ticks made.", name, func() float64 { return float64(s.Ticks.Load()) })
-			add("tick", name, database, "tick", tick.New(tick.Config{DSN: reach, Log: log.Named(name), Stats: s}).Run)
+			add("tick", name, database, "tick", tick.New(tick.Config{DSN: reach, Absent: absent, Log: log.Named(name), Stats: s}).Run)
 		}
 		if name := "maint@" + database; wanted("maint", database) {
 			s := &maint.Stats{}
 			counter("maintenance_failures_total", "Maintenance operations that failed.", name, func() float64 { return float64(s.Failures.Load()) })
 			counter("retried_events_total", "Events delivered again.", name, func() float64 { return float64(s.Retried.Load()) })
-			add("maint", name, database, "maint", maint.New(maint.Config{DSN: reach, Log: log.Named(name), Stats: s}).Run)
+			add("maint", name, database, "maint", maint.New(maint.Config{DSN: reach, Absent: absent, Log: log.Named(name), Stats: s}).Run)
 		}
 	}
 	for _, q := range set.Queues {
@@ -175,8 +184,7 @@ func loopsOf(set *spec.Set, f *runFlags, log hclog.Logger) ([]group.Loop, []prom
 
 // unapplied adds what to try when a loop meets a database without our schemas.
 func unapplied(err error) error {
-	switch pg.Code(err) {
-	case "3F000", "42883":
+	if runners.Unapplied(err) {
 		return fmt.Errorf("%w; has the YAML been applied to this database? look with: skytools plan", err)
 	}
 	return err
@@ -193,8 +201,8 @@ func reachNode(set *spec.Set) func(context.Context, string, string) (string, err
 	}
 }
 
-// homes are the databases that have queues to look after.
-func homes(set *spec.Set) []string {
+// homes are the databases where the YAML declares queues.
+func homes(set *spec.Set) map[string]bool {
 	all := map[string]bool{}
 	for _, q := range set.Queues {
 		if q.State == spec.Absent {
@@ -207,12 +215,5 @@ func homes(set *spec.Set) []string {
 			all[n.Name] = all[n.Name] || n.State == spec.Present
 		}
 	}
-	var names []string
-	for name, has := range all {
-		if d := set.Database(name); has && d != nil && d.State != spec.Dead {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	return names
+	return all
 }
