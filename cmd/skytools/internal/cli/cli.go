@@ -145,7 +145,7 @@ New here? Try: skytools demo`,
 // commands are all subcommands, in the order of the help.
 var commands = []func(*app) *cobra.Command{
 	(*app).demo, (*app).validate, (*app).plan, (*app).show, (*app).apply, (*app).drift, (*app).status, (*app).wait,
-	(*app).adopt, (*app).forget, (*app).observe, (*app).run, (*app).unlock,
+	(*app).adopt, (*app).forget, (*app).observe, (*app).run, (*app).unlock, (*app).queue,
 	(*app).schema, (*app).explain, (*app).completion, (*app).version, (*app).sandbox, (*app).sql,
 }
 
@@ -179,7 +179,7 @@ func (a *app) fromEnvironment(cmd *cobra.Command) error {
 	var first error
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		name := "SKYTOOLS_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))
-		if v, ok := a.Env(name); ok && !f.Changed && first == nil {
+		if v, ok := a.Env(name); ok && !f.Changed && first == nil && name != "SKYTOOLS_NOW" { // that is the time, see planOptions
 			if err := cmd.Flags().Set(f.Name, v); err != nil {
 				first = usage("%s: %v", name, err)
 			}

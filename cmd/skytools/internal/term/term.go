@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/mattn/go-isatty"
+	"github.com/vbauerster/mpb/v8/cwriter"
 )
 
 // Stdio is what a command talks to. Tests give it buffers.
@@ -71,4 +72,17 @@ func Paint(what, text string) string {
 		return "\x1b[" + code + "m" + text + "\x1b[0m"
 	}
 	return text
+}
+
+// Width is how many characters fit on a line of Out, or 0 when it is no terminal.
+func (s Stdio) Width() int {
+	f, ok := s.Out.(*os.File)
+	if !ok || !s.OutTTY {
+		return 0
+	}
+	width, _, err := cwriter.GetSize(int(f.Fd()))
+	if err != nil {
+		return 0
+	}
+	return width
 }
