@@ -50,7 +50,7 @@ the database there, also on one where the original PgQ is installed.`,
 	}
 	f := cmd.PersistentFlags()
 	f.StringArrayVarP(&r.paths, "spec", "s", nil, "where the YAML is; default: the working directory")
-	f.StringVar(&r.dsn, "dsn", "", "conninfo of a database to use without YAML; keep passwords in ~/.pgpass or PGPASSWORD")
+	f.StringVar(&r.dsn, "dsn", "", "conninfo of a database, to work without YAML, also SKYTOOLS_DSN; keep passwords in ~/.pgpass")
 	for _, add := range []func(*reach) *cobra.Command{
 		(*reach).list, (*reach).show, (*reach).tail, (*reach).insert, (*reach).retry, (*reach).skip, (*reach).export,
 	} {
@@ -61,9 +61,10 @@ the database there, also on one where the original PgQ is installed.`,
 	return cmd
 }
 
-// complete offers the declared queues; it connects to nothing.
+// complete offers the declared queues, and where a consumer is wanted the declared ones
+// of the queue; it connects to nothing.
 func (r *reach) complete(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
-	if len(args) > 0 || r.dsn != "" {
+	if r.dsn != "" || len(args) > strings.Count(cmd.Use, " CONSUMER") || cmd.Name() == "list" {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	set, err := r.app.load(r.paths)
@@ -72,8 +73,12 @@ func (r *reach) complete(cmd *cobra.Command, args []string, _ string) ([]string,
 	}
 	var all []string
 	for _, address := range planner.Addresses(set) {
-		if address.Kind == "queue" {
+		queue, consumer, _ := strings.Cut(address.Name, "/")
+		switch {
+		case len(args) == 0 && address.Kind == "queue":
 			all = append(all, address.Name+"@"+address.Database)
+		case len(args) == 1 && address.Kind == "consumer" && (args[0] == queue || args[0] == queue+"@"+address.Database):
+			all = append(all, consumer)
 		}
 	}
 	return all, cobra.ShellCompDirectiveNoFileComp

@@ -22,7 +22,6 @@ type queueEntry struct {
 	Bytes     int64           `json:"bytes"`
 	Consumers []consumerEntry `json:"consumers"`
 	changed   []string        // settings that are not the default
-	details   []pgq.ConsumerDetail
 }
 
 // consumerEntry is a consumer or member. Retries is nil where the role may not look.
@@ -244,7 +243,7 @@ func (a *app) printQueues(entries []databaseEntry) {
 		}
 	}
 	if queues > 0 {
-		for _, line := range g.lines(a.painted) {
+		for _, line := range g.lines(a.painted, a.Width()) {
 			fmt.Fprintln(a.Out, line)
 		}
 	}
@@ -261,13 +260,13 @@ func (a *app) printQueues(entries []databaseEntry) {
 // notes are what is worth a word about a consumer.
 func notes(c consumerEntry) (all []string) {
 	if c.Batch != nil {
-		all = append(all, fmt.Sprintf("batch %d open for %s", *c.Batch, ago(c.LastSeen)))
+		all = append(all, fmt.Sprintf("batch %d open %s", *c.Batch, ago(c.LastSeen)))
 	}
 	if c.HoldsBack > 0 {
 		all = append(all, "holds back rotation for "+ago(c.HoldsBack))
 	}
 	if n := or(c.Retries); n > 0 {
-		all = append(all, counted(int(n), "event")+" to retry")
+		all = append(all, strconv.FormatInt(n, 10)+" to retry")
 	}
 	return all
 }

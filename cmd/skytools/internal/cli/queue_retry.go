@@ -169,8 +169,8 @@ func (a *app) printRetries(found []pgq.RetryEvent) {
 		kind, data := eventWords(pgq.Event{Type: e.Type, Data: e.Data, Extra1: e.Extra1, Extra2: e.Extra2, Extra3: e.Extra3, Extra4: e.Extra4})
 		g.add("", strconv.FormatInt(e.ID, 10), due, strconv.Itoa(int(or(e.Retry))), kind, data)
 	}
-	for _, line := range g.lines(func(_, text string) string { return text }) {
-		fmt.Fprintln(a.Out, cut(line, a.Width()))
+	for _, line := range g.lines(a.painted, a.Width()) {
+		fmt.Fprintln(a.Out, line)
 	}
 }
 

@@ -179,7 +179,7 @@ func (a *app) consumerLines(all []consumerEntry) []string {
 	if len(g.rows) == 1 {
 		return nil
 	}
-	lines := g.lines(a.painted)
+	lines := g.lines(a.painted, 0)
 	for _, c := range all {
 		if c.Retries == nil {
 			return append(lines, "?: this role may not look at events to retry, pgq_admin may")
@@ -207,5 +207,5 @@ func captureLines(all []pgq.Capture) []string {
 		}
 		g.add("", visible(c.Table), "trigger "+visible(c.Trigger), visible(strings.Join(append([]string{how}, c.Args...), " ")), note)
 	}
-	return g.lines(func(_, text string) string { return text })
+	return g.lines(plain, 0)
 }

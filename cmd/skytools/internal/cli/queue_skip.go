@@ -234,7 +234,7 @@ func (m *move) tell(a *app) {
 		}
 	}
 	if m.Dropped != nil {
-		fmt.Fprintf(a.Out, "  %s\n", a.painted("update", fmt.Sprintf("drops       batch %d, which it has open: what it has done of it stays done, and finishing it has no effect", *m.Dropped)))
+		fmt.Fprintf(a.Out, "  %s\n", a.painted("update", fmt.Sprintf("drops       batch %d, which it has open; finishing that has no effect then", *m.Dropped)))
 	}
 	for _, member := range m.members {
 		fmt.Fprintf(a.Out, "  member %s goes on with its batch %d and finishes it\n", visible(member.Name), *member.Batch)

@@ -331,7 +331,7 @@ func (a *app) eventPrinter(full bool) func(pgq.Event) error {
 		enc.SetEscapeHTML(false)
 		return func(e pgq.Event) error { return enc.Encode(e) }
 	}
-	width, day := a.Width(), ""
+	width, day, kinds := a.Width(), "", 12 // kinds: the columns that those took so far
 	if full {
 		width = 0
 	}
@@ -350,9 +350,11 @@ func (a *app) eventPrinter(full bool) func(pgq.Event) error {
 		head := fmt.Sprintf("%s  %d  ", clock[:min(len(clock), 12)], e.ID)
 		if width > 0 {
 			kind = cut(kind, max(8, width/3))
-			data = cut(data, max(8, width-columns(head)-max(columns(kind), 12)-2))
 		}
-		_, err := fmt.Fprintf(a.Out, "%s%s  %s\n", a.painted("dim", head), a.painted("bold", pad(kind, 12)), data)
+		if kinds = max(kinds, columns(kind)); width > 0 {
+			data = cut(data, max(8, width-columns(head)-kinds-2))
+		}
+		_, err := fmt.Fprintf(a.Out, "%s%s  %s\n", a.painted("dim", head), a.painted("bold", pad(kind, min(kinds, 40))), data)
 		return err
 	}
 }

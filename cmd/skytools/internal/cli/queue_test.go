@@ -382,6 +382,89 @@ create table orders (id int primary key); create trigger cap after insert on ord
 	}
 }
 
+// Names and data that look like SQL, or like commands to a terminal, are neither.
+func TestHostileQueue(t *testing.T) {
+	db := sandboxtest.Database(t)
+	db.Install(t, pgq.Schema)
+	const queue, reader, data = "a'b\"c\\d@e;-- $1 :events\x1b[31m 日本", "c'o\"n\x1b[2J", "'); drop schema pgq; --\x1b[2J"
+	conn := db.Conn(t)
+	for _, text := range []string{"select pgq.create_queue($1)", "select pgq.register_consumer($1, $2)"} {
+		args := []any{queue, reader}[:strings.Count(text, "$")]
+		if _, err := conn.Exec(t.Context(), text, args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	db.Script(t, "update pgq.queue set queue_ticker_max_lag = '0', queue_ticker_idle_period = '0'")
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"insert", queue, data, data, "--extra1", data}, "1\n"},
+		{nil, "select pgq.ticker(queue_name) from pgq.queue"},
+		{[]string{"list"}, `c'o"n\x1b[2J`},
+		{[]string{"show", queue}, `a'b"c\d@e;-- $1 :events\x1b[31m 日本@`},
+		{[]string{"tail", queue, "--type", data, "--table", "x." + data, "--table", data, "-n", "0"}, ""},
+		{[]string{"tail", queue, "--type", data}, `'); drop schema pgq; --\x1b[2J`},
+		{[]string{"export", queue}, `"data":"'); drop schema pgq; --\u001b[2J"`},
+		{nil, "select pgq.next_batch(queue_name, co_name) from pgq.queue, pgq.consumer"},
+		{[]string{"retry", queue, reader, "--batch"}, "1 event put aside"},
+		{[]string{"retry", queue, reader, "--list"}, `'); drop schema pgq; --\x1b[2J`},
+		{[]string{"retry", queue, reader, "--drop", "1", "--yes"}, "1 event discarded"},
+		{[]string{"skip", queue, reader, "--to", "now", "--yes"}, "is at tick 2."},
+	} {
+		if c.args == nil {
+			db.Script(t, c.want)
+			continue
+		}
+		code, out, talk := command(append([]string{"queue", "--dsn", db.DSN}, c.args...)...)
+		if code != 0 || !strings.Contains(out, c.want) || strings.Contains(out+talk, "\x1b") {
+			t.Errorf("%q: exit %d, want %q:\n%q\n%s", c.args, code, c.want, out, talk)
+		}
+	}
+}
+
+// A consumer that has moved since a person looked at it is left alone.
+func TestSkipLooksAgain(t *testing.T) {
+	db := newQueue(t)
+	db.Script(t, "select pgq.register_consumer('q', 'c')")
+	for range 3 {
+		db.Script(t, "select pgq.ticker('q')")
+	}
+	q, other := openAt(t, db), db.Conn(t)
+	seen, err := quiet().planMove(t.Context(), q, "c", goal{text: "now"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stale := func(when string, err error) {
+		t.Helper()
+		if code := exitCode(moved(err, "it")); code != exitStale {
+			t.Errorf("moved %s: exit %d, %v; want %d", when, code, err, exitStale)
+		}
+	}
+	db.Script(t, "select pgq.register_consumer_at('q', 'c', 2)")
+	stale("before", seen.carryOut(t.Context(), q))
+	db.Script(t, "select pgq.register_consumer_at('q', 'c', 1)")
+
+	if err := other.Script(t.Context(), "begin; select pgq.next_batch('q', 'c')"); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- seen.carryOut(t.Context(), q) }()
+	const blocked = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+	for deadline := time.Now().Add(20 * time.Second); sandboxtest.One[int64](t, db, blocked) == 0; {
+		if time.Now().After(deadline) {
+			t.Fatal("nobody waits for the lock")
+		}
+	}
+	if err := other.Script(t.Context(), "commit"); err != nil {
+		t.Fatal(err)
+	}
+	stale("meanwhile", <-done)
+	if at := sandboxtest.One[int64](t, db, "select sub_last_tick from pgq.subscription where sub_batch is not null"); at != 1 {
+		t.Errorf("it is at tick %d; want 1", at)
+	}
+}
+
 func TestCut(t *testing.T) {
 	for _, c := range []struct {
 		text  string

@@ -88,7 +88,7 @@ func pad(text string, width int) string {
 }
 
 // grid prints rows in columns as wide as their widest cell. Cells of right are aligned
-// to the right; the last column is not filled up. style paints the cells of a row.
+// to the right; the last column is not filled up. style paints a whole row.
 type grid struct {
 	right map[int]bool
 	rows  []gridRow
@@ -103,7 +103,8 @@ func (g *grid) add(style string, cells ...string) {
 	g.rows = append(g.rows, gridRow{style, cells})
 }
 
-func (g *grid) lines(paint func(what, text string) string) []string {
+// lines are the rows, cut to so many columns; 0: not at all.
+func (g *grid) lines(paint func(what, text string) string, fit int) []string {
 	var width []int
 	for _, r := range g.rows {
 		for i, c := range r.cells {
@@ -125,7 +126,7 @@ func (g *grid) lines(paint func(what, text string) string) []string {
 			}
 			cells = append(cells, c)
 		}
-		line := strings.TrimRight(strings.Join(cells, "  "), " ")
+		line := cut(strings.TrimRight(strings.Join(cells, "  "), " "), fit)
 		if r.style != "" {
 			line = paint(r.style, line)
 		}
@@ -133,3 +134,6 @@ func (g *grid) lines(paint func(what, text string) string) []string {
 	}
 	return lines
 }
+
+// plain paints nothing.
+func plain(_, text string) string { return text }
