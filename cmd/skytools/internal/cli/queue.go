@@ -111,7 +111,9 @@ func (r *reach) places() (all []place, set *spec.Set, err error) {
 		}
 		return []place{{dsn: func(context.Context) (string, error) { return r.dsn, nil }}}, nil, nil
 	}
-	if set, err = r.app.load(r.paths); err != nil {
+	if set, err = r.app.load(r.paths); errors.As(err, new(hinted)) {
+		return nil, nil, hinted{err, "name the YAML with --spec PATH, or a database with --dsn CONNINFO"}
+	} else if err != nil {
 		return nil, nil, err
 	}
 	for _, s := range sources(set) {

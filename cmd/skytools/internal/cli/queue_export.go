@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -119,13 +120,13 @@ func (e *exporter) write(ctx context.Context, to io.Writer) (n int64, err error)
 		if err != nil {
 			return err
 		}
+		bar := e.app.newLateBar("export " + e.queue.address())
+		defer bar.end()
 		count := pgq.CountIn(e.queue.Prefix, &w)
 		total, err := pg.One[int64](ctx, tx, count.Text, count.Args...)
 		if err != nil {
 			return err
 		}
-		bar := e.app.newLateBar("export " + e.queue.address())
-		defer bar.end()
 		line := jsonLine(out)
 		if e.app.format == "csv" {
 			line = csvLine(out)
@@ -212,31 +213,48 @@ func csvLine(out *bufio.Writer) func(row [][]byte) error {
 	}
 }
 
-// lateBar is a bar that appears when the work takes longer than people like to wait.
+// lateBar is a bar that appears when the work takes longer than people like to wait,
+// even if nothing is known of its progress then.
 type lateBar struct {
-	app   *app
-	title string
-	began time.Time
-	bar   *oneBar
+	mu    sync.Mutex
+	timer *time.Timer
+	bar   *oneBar // nil: not yet, or not any more
+	share float64
 }
 
 const patience = 2 * time.Second
 
 func (a *app) newLateBar(title string) *lateBar {
-	return &lateBar{app: a, title: title, began: time.Now()}
+	b := &lateBar{}
+	b.mu.Lock() // the timer is known before it fires
+	defer b.mu.Unlock()
+	b.timer = time.AfterFunc(patience, func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if b.timer != nil {
+			b.bar = a.newBar(title)
+			b.bar.set(b.share)
+		}
+	})
+	return b
 }
 
+// set says how much is done, 0 to 1.
 func (b *lateBar) set(share float64) {
-	if b.bar == nil && time.Since(b.began) > patience {
-		b.bar = b.app.newBar(b.title)
-	}
-	if b.bar != nil {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.share = share; b.bar != nil {
 		b.bar.set(share)
 	}
 }
 
 func (b *lateBar) end() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.timer.Stop()
+	b.timer = nil
 	if b.bar != nil {
 		b.bar.end()
+		b.bar = nil
 	}
 }
