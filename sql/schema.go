@@ -16,7 +16,8 @@ import (
 //
 //	create or replace function SCHEMA.NAME(...)
 //	returns ...
-//	language ... [security definer set search_path = ...]
+//	language ... [security definer]
+//	[set NAME = VALUE], one a line, names as the server spells them
 //	as $$
 //	...
 //	$$;
@@ -62,7 +63,7 @@ func (s Schema) Script() string {
 const Mark = "installed by skytools, version "
 
 var functionText = regexp.MustCompile(`(?ms)^create or replace function (\w+)\.(\w+)\((.*?)^as \$\$(.*?)^\$\$;$`)
-var searchPath = regexp.MustCompile(`set search_path = ([^\n]+?)\s*$`)
+var setting = regexp.MustCompile(`\bset (\w+) = '?([^\n']+?)'?\s*$`)
 
 // Functions maps each function name of the schema to a digest of its bodies,
 // overloads together. The query in sql/meta computes the same digest from
@@ -79,8 +80,8 @@ func (s Schema) Functions() map[string]string {
 			body += "|definer"
 		}
 		for line := range strings.Lines(head) {
-			if p := searchPath.FindStringSubmatch(line); p != nil {
-				body += "|search_path=" + p[1]
+			if p := setting.FindStringSubmatch(line); p != nil {
+				body += "|" + p[1] + "=" + p[2]
 			}
 		}
 		bodies[name] = append(bodies[name], digest(body))

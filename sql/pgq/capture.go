@@ -18,7 +18,7 @@ type Capture struct {
 	Queue     string   `json:"queue"`
 	Table     string   `json:"table"` // schema.name, unquoted
 	Trigger   string   `json:"trigger"`
-	On        string   `json:"on"`       // row, truncate; insert, update, delete of a statement
+	On        string   `json:"on"`       // row, truncate; insert, update, delete of a statement, and its key
 	Function  string   `json:"function"` // in schema pgq
 	Args      []string `json:"args"`     // without the queue
 	Enabled   string   `json:"enabled"`  // origin, always, replica or disabled

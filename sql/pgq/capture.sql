@@ -3,7 +3,8 @@
 -- (pgq._capture_mark): it is current while its text, and the table's name, columns
 -- and key, are still the same. Generic functions look the table up themselves.
 -- The triggers of a generated function belong together: the first of them, for rows
--- or for the insert of a statement, is current only while all of them fire.
+-- or for the insert of a statement, is current only while all of them fire. Those of
+-- statements have one more for rows, which refuses changes of the key.
 -- Partitions inherit the trigger of their parent and have no row.
 with trigger as materialized (
     select g.tgrelid, g.tgname, g.tgtype, g.tgenabled, p.oid as function, p.proname, p.prosrc,
@@ -20,6 +21,7 @@ with trigger as materialized (
        and g.tgparentid = 0
 ), source as (
     select c.oid, n.nspname || '.' || c.relname as name,
+           min(i.indkey::text) is not null as has_key,
            md5(n.nspname || '.' || c.relname || ' '
                || string_agg(a.attname || ' ' || a.atttypid, ',' order by a.attnum)
                || ' ' || coalesce(min(i.indkey::text), '')) as digest
@@ -34,7 +36,8 @@ select jsonb_build_object(
          'queue', t.args[1],
          'table', s.name,
          'trigger', t.tgname,
-         'on', case when t.tgtype & 1 > 0 then 'row'
+         'on', case when t.generated and t.tgtype = 17 then 'key'
+                    when t.tgtype & 1 > 0 then 'row'
                     when t.tgtype & 32 > 0 then 'truncate'
                     when t.tgtype & 16 > 0 then 'update'
                     when t.tgtype & 8 > 0 then 'delete'
@@ -45,8 +48,11 @@ select jsonb_build_object(
                                      when 'R' then 'replica' else 'disabled' end,
          'generated', t.generated,
          'is_current', t.tgenabled in ('O', 'A')
-                       and (not t.generated or t.fires @> case t.tgtype when 29 then '{29,32}'
-                                                                        when 4 then '{4,8,16,32}' else '{}' end::int4[])
+                       and (not t.generated
+                            or t.fires @> case t.tgtype
+                                   when 29 then '{29,32}'
+                                   when 4 then case when s.has_key or t.args::text like '%pkey=%' then '{4,8,16,17,32}' else '{4,8,16,32}' end
+                                   else '{}' end::int4[])
                        and (not t.generated
                             or coalesce(d.description = 'capture ' || md5(t.prosrc) || ' ' || s.digest, false)))
   from (select *, array_agg(tgtype::int4) filter (where tgenabled in ('O', 'A')) over (partition by tgrelid, function) as fires

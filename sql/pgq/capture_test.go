@@ -79,12 +79,13 @@ func TestGeneratedCaptureIgnoresSession(t *testing.T) {
 	script(t, conn, `reset all; create table plain (id int primary key, t text, n numeric, d date);
 		select pgq.create_capture('q', 'public.plain', 'a', null);
 		create table zoned (id int primary key, tz timestamptz, da date[]);
+		insert into zoned values (0, '0044-03-15 12:00+01 BC', '{2020-02-01}');
 		select pgq.create_capture('q', 'public.zoned', 'a', null);`)
 	run(t, conn, []step{
 		{"select proconfig from pg_proc where oid = (select tgfoid from pg_trigger where tgrelid = 'plain'::regclass and tgname = 'a')",
 			`("{""search_path=pg_catalog, pg_temp""}")`},
 		{"select proconfig[2:] from pg_proc where oid = (select tgfoid from pg_trigger where tgrelid = 'zoned'::regclass and tgname = 'a')",
-			`("{""DateStyle=ISO, MDY"",TimeZone=UTC}")`},
+			`("{""DateStyle=ISO, MDY""}")`},
 	})
 }
 

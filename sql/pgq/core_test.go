@@ -229,3 +229,60 @@ func TestTickDecision(t *testing.T) {
 		{"select pgq.ticker()", "(0)"},
 	})
 }
+
+// Many events in one statement: ids in order, arrays that fit, the rules of the queue.
+func TestInsertEvents(t *testing.T) {
+	conn := installed(t).Conn(t)
+	run(t, conn, []step{
+		{"select pgq.create_queue('q'), pgq.create_queue('other')", "(1,1)"},
+		{"select pgq.insert_events('q', '{a,b,null}', '{1,null,3}')", "(1)\n(2)\n(3)"},
+		{"select pgq.insert_events('q', '{c,d}', null, null, '{x,y}', i_extra4s => '{p,q}')", "(4)\n(5)"},
+		{"select ev_id, ev_type, ev_data, ev_extra1, ev_extra2, ev_extra3, ev_extra4, ev_owner, ev_retry, ev_txid is not null, ev_time = now() from pgq.event_1 order by 1",
+			"(1,a,1,,,,,,,t,f)\n(2,b,,,,,,,,t,f)\n(3,,3,,,,,,,t,f)\n(4,c,,,x,,p,,,t,f)\n(5,d,,,y,,q,,,t,f)"},
+		{"select pgq.insert_events('q', '{}', '{}')", ""},
+		{"select pgq.insert_events('q', null, null)", ""},
+		{"select pgq.insert_events('q', '{a,b}', '{1}')", "ERROR insert_events: i_types has 2 items, i_datas has 1"},
+		{"select pgq.insert_events('q', '{a,b}', '{1,2}', null, null, '{x,y,z}')", "ERROR insert_events: i_types has 2 items, i_extra3s has 3"},
+		{"select pgq.insert_events('nope', '{a}', '{1}')", "ERROR No such queue"},
+		{"select pgq.insert_events(null, '{a}', '{1}')", "ERROR Queue name must not be NULL"},
+		{"!update pgq.queue set queue_per_tx_limit = 3 where queue_name = 'q'", ""},
+		{"select count(*) from pgq.insert_events('q', '{a,b,c,d}', null)", "ERROR Queue 'q' allows max 3 events from one TX"},
+		{"!begin; select pgq.insert_events('q', '{a,b}', null), pgq.insert_events('q', '{c,d}', null); commit", "ERROR Queue 'q' allows max 3 events from one TX"},
+		{"!rollback; update pgq.queue set queue_per_tx_limit = null, queue_disable_insert = true where queue_name = 'q'", ""},
+		{"select pgq.insert_events('q', '{a}', null)", "ERROR Insert into queue disallowed"},
+		{"!set role pgq_writer", ""},
+		{"select count(*) from pgq.insert_events('other', '{a}', '{1}')", "(1)"},
+		{"!reset role; set role pgq_reader", ""},
+		{"select pgq.insert_events('other', '{a}', '{1}')", "ERROR permission denied for function insert_events"},
+	})
+}
+
+// More queues than stand in insert_event itself: each event finds its own table,
+// also when queues come and go, a table is added by hand, and somebody has put a
+// function of his own in the place of insert_event.
+func TestManyQueues(t *testing.T) {
+	conn := installed(t).Conn(t)
+	const wrong = `select q.queue_name from pgq.queue q
+		where pgq.insert_event(q.queue_name, 't', q.queue_name) is null
+		   or not exists (select from pgq.event_template e where e.ev_data = q.queue_name
+		                  and e.tableoid::regclass::text = q.queue_data_pfx || '_' || q.queue_cur_table)`
+	const functions = "select string_agg(proname, ' ' order by proname) from pg_proc where proname ~ '^_insert_event_\\d'"
+	run(t, conn, []step{
+		{"select count(pgq.create_queue('q' || i)) from generate_series(1, 100) i", "(100)"},
+		{"select count(pgq.insert_event(queue_name, 't', queue_name)) from pgq.queue", "(100)"},
+		{wrong, ""},
+		{functions, `("_insert_event_1 _insert_event_2 _insert_event_3")`},
+		{"select count(pgq.drop_queue('q' || i)) from generate_series(1, 31) i", "(31)"}, // the whole first block
+		{functions, `("_insert_event_2 _insert_event_3")`},
+		{wrong, ""},
+		{"select pgq.create_queue('new')", "(1)"},
+		{"!update pgq.queue set queue_ntables = 4, queue_cur_table = 3 where queue_name = 'q50'; create table pgq.event_50_3 () inherits (pgq.event_50)", ""},
+		{"select count(pgq.insert_event(queue_name, 't', queue_name)) from pgq.queue", "(70)"},
+		{wrong, ""},
+		{"!update pgq.queue set queue_cur_table = 2 where queue_name <> 'q50'", ""},
+		{"select count(pgq.insert_event(queue_name, 't', queue_name)) from pgq.queue", "(70)"},
+		{wrong, ""},
+		{"!create or replace function pgq.insert_event(queue_name text, ev_type text, ev_data text, ev_extra1 text, ev_extra2 text, ev_extra3 text, ev_extra4 text) returns int8 language sql as 'select -1::int8'", ""},
+		{"select pgq.create_queue('newer'), pgq.insert_event('newer', 't', 'd')", "(1,-1)"},
+	})
+}

@@ -27,7 +27,7 @@ func TestStatementCapture(t *testing.T) {
 	run(t, conn, []step{
 		{"select pgq.create_capture('q', 'public.e', 'x', '{statement}')", "(1)"},
 		{"select pgq.create_capture('q', 'public.e', 'x', '{statement}')", "(0)"},
-		{infos, "(x,{statement},origin,t)\n(x_delete,{statement},origin,t)\n(x_truncate,{statement},origin,t)\n(x_update,{statement},origin,t)"},
+		{infos, "(x,{statement},origin,t)\n(x_delete,{statement},origin,t)\n(x_key,{statement},origin,t)\n(x_truncate,{statement},origin,t)\n(x_update,{statement},origin,t)"},
 		{"!insert into e select i, 'a' from generate_series(1, 5) i; update e set a = 'b' where id = 99; delete from e where false", ""},
 		{count, "(5)"},
 		{"select array_agg(ev_data::json ->> 'id' order by ev_id) from pgq.event_template", `("{1,2,3,4,5}")`},
@@ -38,11 +38,13 @@ func TestStatementCapture(t *testing.T) {
 		{"!with gone as (delete from e where id = 6 returning *) insert into e select 7, a from gone", ""},
 		{"select count(*) from pgq.event_template where ev_type like '%DELETE%'", "(1)"},
 
-		// Keys stay, though two may be exchanged within a statement.
+		// Keys stay, and two may not be exchanged.
 		{"!update e set id = 77 where id = 7", "ERROR primary key update not allowed"},
+		{"!update e set id = id, a = 'e' where id = 7", ""},
 		{"!alter table e drop constraint e_pkey, add primary key (id) deferrable", ""},
-		{"!update e set id = 3 - id where id in (1, 2)", ""},
-		{newest, `(UPDATE,"{""id"":1,""a"":""a"",""b"":null}")` + "\n" + `(UPDATE,"{""id"":2,""a"":""a"",""b"":null}")`},
+		{"!update e set id = 3 - id where id in (1, 2)", "ERROR primary key update not allowed"},
+		{newest, `(UPDATE,"{""id"":7,""a"":""e"",""b"":null}")` + "\n" + `(INSERT,"{""id"":7,""a"":""d"",""b"":null}")`},
+		{"!set session_replication_role = local; update e set id = 77 where id = 7; reset session_replication_role", ""},
 
 		// Sessions and queues that want no events.
 		{"!truncate pgq.event_1_0", ""},
@@ -62,7 +64,7 @@ func TestStatementCapture(t *testing.T) {
 		{"select pgq.create_capture('q', 'public.e', 'x', '{statement,ignore=b,backup}')", "(1)"},
 		{"!update e set b = 'unseen' where id < 4; update e set a = a || id, b = 'seen' where id in (1, 3)", ""},
 		{"select ev_data, ev_extra2 from pgq.event_template order by ev_id desc limit 2",
-			`("{""id"":1,""a"":""a1""}","{""id"":1,""a"":""a""}")` + "\n" + `("{""id"":3,""a"":""a3""}","{""id"":3,""a"":""a""}")`},
+			`("{""id"":3,""a"":""a3""}","{""id"":3,""a"":""a""}")` + "\n" + `("{""id"":1,""a"":""a1""}","{""id"":1,""a"":""a""}")`},
 		{count, "(4)"},
 		{"select proconfig from pg_proc where proname ~ '^_capture_\\d'", `("{""search_path=pg_catalog, pg_temp"",enable_nestloop=off}")`},
 
@@ -75,12 +77,21 @@ func TestStatementCapture(t *testing.T) {
 		{"!insert into e values (32); truncate e", ""},
 		{newest, "(TRUNCATE,{})\n" + `(INSERT,"{""id"":32,""a"":null,""b"":null}")`},
 		{count, "(7)"},
-		{"select pgq.drop_capture('q', 'public.e')", "(4)"},
+		{"select pgq.drop_capture('q', 'public.e')", "(5)"},
+
+		// Another key: the trigger that guards it is made anew.
+		{"select pgq.create_capture('q', 'public.e', 'x', '{statement}')", "(1)"},
+		{"!alter table e drop constraint e_pkey, alter a set not null, add primary key (a); update e set id = 1, a = a", ""},
+		{"select pgq.create_capture('q', 'public.e', 'x', '{statement}'), pgq.create_capture('q', 'public.e', 'x', '{statement}')", "(1,0)"},
+		{"!insert into e values (1, 'a'); update e set id = 2; update e set a = 'b'", "ERROR primary key update not allowed"},
+		{"!insert into e values (1, 'a'); update e set id = 2", ""},
+		{"!truncate e", ""},
+		{"select pgq.drop_capture('q', 'public.e')", "(5)"},
 
 		{"select pgq.create_capture('q', 'public.nokey', 'x', '{statement,when=a}')", "ERROR argument of AND must be type boolean, not type integer"},
 		{"select pgq.create_capture('q', 'public.nokey', 'x', '{statement,when=a>0}')", "(1)"},
 		{"!insert into nokey values (1), (0)", ""},
-		{count, "(8)"},
+		{count, "(11)"},
 		{"!insert into nokey values (1), (null)", "ERROR when= should not be NULL"},
 		{"!update nokey set a = 2 where a = 99; update nokey set a = 2", "ERROR Update/Delete on table without pkey"},
 		{"!delete from nokey", "ERROR Update/Delete on table without pkey"},

@@ -309,7 +309,7 @@ as $$
 begin
     return not exists (
         select 1
-          from pgq._capture_triggers(i_trigger, i_args) c
+          from pgq._capture_triggers(i_queue_name, i_dest_table, i_trigger, i_args) c
          where c.fires <> 32
            and not exists (
                 select 1
@@ -319,7 +319,7 @@ begin
                    and t.tgname = c.name
                    and t.tgtype = c.fires
                    and t.tgenabled in ('O', 'A')
-                   and t.tgqual is null
+                   and (t.tgqual is null) = (c.condition is null)
                    and t.tgattr::text = ''
                    and londiste._trigger_args(t.tgargs) = i_queue_name || i_args
                    and p.prosrc = pgq.capture_source(i_queue_name, i_dest_table, i_args)));

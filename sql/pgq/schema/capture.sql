@@ -148,20 +148,29 @@ $$;
 
 -- The triggers of a capture: what each is called and what it fires for, in the
 -- bits of pg_trigger.tgtype (1 row, 4 insert, 8 delete, 16 update, 32 truncate).
-create or replace function pgq._capture_triggers(i_trigger_name text, i_args text[], out name name, out fires int4)
+-- Where there is a condition the trigger fires only for rows for which it holds.
+create or replace function pgq._capture_triggers(
+    i_queue_name text, i_table_name text, i_trigger_name text, i_args text[],
+    out name name, out fires int4, out condition text)
 returns setof record
-language plpgsql immutable
+language plpgsql stable
 as $$
+declare
+    _facts  record;
 begin
-    if 'statement' = any (i_args) then
+    if not coalesce('statement' = any (i_args), false) then
         return query
-            select pgq._trigger_name(i_trigger_name, t.suffix), t.fires
-              from (values ('', 4), ('_update', 16), ('_delete', 8), ('_truncate', 32)) t (suffix, fires);
-    else
-        return query
-            select pgq._trigger_name(i_trigger_name, t.suffix), t.fires
+            select pgq._trigger_name(i_trigger_name, t.suffix), t.fires, null::text
               from (values ('', 29), ('_truncate', 32)) t (suffix, fires);
+        return;
     end if;
+    select * into _facts from pgq._capture_facts(i_queue_name, i_table_name, i_args);
+    return query
+        select pgq._trigger_name(i_trigger_name, t.suffix), t.fires, t.condition
+          from (values ('', 4, null), ('_update', 16, null), ('_delete', 8, null), ('_truncate', 32, null),
+                       ('_key', 17, pgq._source_differ(_facts.key_names, _facts.key_bases, _facts.key_casts, 'new', 'old')))
+               t (suffix, fires, condition)
+         where t.fires <> 17 or t.condition is not null;
 end;
 $$;
 
@@ -182,7 +191,8 @@ $$;
 
 -- Makes one trigger be as wanted. Returns whether it had to be changed. One that
 -- is as wanted is left alone, for every change waits for a lock on the table.
-create or replace function pgq._set_trigger(i_table regclass, i_name name, i_fires int4, i_function regprocedure, i_args text[])
+create or replace function pgq._set_trigger(
+    i_table regclass, i_name name, i_fires int4, i_condition text, i_function regprocedure, i_args text[])
 returns bool
 language plpgsql
 as $$
@@ -198,11 +208,11 @@ begin
        or _trigger.tgfoid <> i_function
        or _trigger.tgtype <> i_fires
        or _trigger.args <> i_args
-       or _trigger.tgqual is not null
+       or (_trigger.tgqual is null) <> (i_condition is null)
        or _trigger.tgoldtable is distinct from (case when i_fires in (8, 16) then 'old_rows' end)::name
        or _trigger.tgnewtable is distinct from (case when i_fires in (4, 16) then 'new_rows' end)::name
        or cardinality(_trigger.tgattr::int2[]) > 0 then
-        execute format('create or replace trigger %I after %s on %s %s for each %s execute function %s(%s)',
+        execute format('create or replace trigger %I after %s on %s %s for each %s %s execute function %s(%s)',
                        i_name,
                        (select string_agg(e.event, ' or ' order by e.bit)
                           from (values (4, 'insert'), (8, 'delete'), (16, 'update'), (32, 'truncate')) e (bit, event)
@@ -212,6 +222,7 @@ begin
                                     when 8 then 'referencing old table as old_rows'
                                     when 16 then 'referencing old table as old_rows new table as new_rows' end,
                        case when i_fires & 1 > 0 then 'row' else 'statement' end,
+                       'when (' || i_condition || ')',
                        i_function::oid::regproc,
                        (select string_agg(quote_literal(arg), ', ' order by place)
                           from unnest(i_args) with ordinality a (arg, place)));
@@ -257,6 +268,7 @@ $$;
 create or replace function pgq.create_capture(i_queue_name text, i_table_name text, i_trigger_name text, i_args text[])
 returns int4
 language plpgsql
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     _queue_id  int4;
@@ -304,15 +316,16 @@ begin
     for _trigger in
         select t.tgname as name from pg_catalog.pg_trigger t
          where t.tgrelid = _table and t.tgfoid = _function and t.tgparentid = 0
-           and t.tgname not in (select c.name from pgq._capture_triggers(i_trigger_name, i_args) c)
+           and (t.tgtype = 17 and _changed  -- its condition names the key
+                or t.tgname not in (select c.name from pgq._capture_triggers(i_queue_name, i_table_name, i_trigger_name, i_args) c))
     loop
         execute format('drop trigger %I on %s', _trigger.name, _table);
         _changed := true;
     end loop;
     for _trigger in
-        select c.name, c.fires from pgq._capture_triggers(i_trigger_name, i_args) c
+        select c.* from pgq._capture_triggers(i_queue_name, i_table_name, i_trigger_name, i_args) c
     loop
-        if pgq._set_trigger(_table, _trigger.name, _trigger.fires, _function, i_queue_name || coalesce(i_args, '{}')) then
+        if pgq._set_trigger(_table, _trigger.name, _trigger.fires, _trigger.condition, _function, i_queue_name || coalesce(i_args, '{}')) then
             _changed := true;
         end if;
     end loop;

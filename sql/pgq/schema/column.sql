@@ -81,6 +81,18 @@ begin
 end;
 $$;
 
+-- The JSON of a time, in UTC: also of those that are before Christ or never.
+create or replace function pgq._json_moment(i_time timestamptz)
+returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set TimeZone = 'UTC'
+as $$
+begin
+    return to_json(i_time)::text;
+end;
+$$;
+
 -- SQL for the JSON form of a value, never null. Numbers and truth stay bare only
 -- where the original's do; everything else is a string. A domain is a string.
 create or replace function pgq._sql_json(i_type oid, i_base_type oid, i_own_cast bool, i_expr text)
@@ -90,7 +102,11 @@ as $$
 begin
     if i_type in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype) then
         return 'coalesce(' || i_expr || '::text, ''null'')';
-    elsif i_type in ('bool'::regtype, 'date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype) then
+    elsif i_type = 'timestamptz'::regtype then  -- in UTC, whatever the session's zone is
+        return 'coalesce(case when ' || i_expr || ' between ''0001-01-02 00:00+00'' and ''9999-12-31 00:00+00'''
+            || ' then left(to_json(timezone(''UTC'', ' || i_expr || '))::text, -1) || ''+00:00"'''
+            || ' else pgq._json_moment(' || i_expr || ') end, ''null'')';
+    elsif i_type in ('bool'::regtype, 'date'::regtype, 'timestamp'::regtype) then
         return 'coalesce(to_json(' || i_expr || ')::text, ''null'')';
     elsif i_base_type in ('numeric'::regtype, 'uuid'::regtype) then  -- nothing in them needs to be escaped
         return 'coalesce(''"'' || ' || i_expr || '::text || ''"'', ''null'')';

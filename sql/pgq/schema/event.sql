@@ -173,13 +173,26 @@ begin
     if not found or _queue.is_special or clock_timestamp() > now() + interval '10 minutes' then
         perform pgq._check_insert(i_queue_name, _events);
     end if;
-    return query execute
-        'insert into ' || _queue.table_name
-        || ' (ev_id, ev_time, ev_type, ev_data, ev_extra1, ev_extra2, ev_extra3, ev_extra4)'
-        || ' select nextval($1), now(), e.type, e.data, e.extra1, e.extra2, e.extra3, e.extra4'
-        || ' from unnest($2, $3, $4, $5, $6, $7) e (type, data, extra1, extra2, extra3, extra4)'
-        || ' returning ev_id'
-      using _queue.event_seq::regclass, i_types, i_datas, i_extra1s, i_extra2s, i_extra3s, i_extra4s;
+    if _events > 0 then
+        return query execute
+            'insert into ' || _queue.table_name || ' (ev_id, ev_time, ev_type'
+            || case when i_datas is not null then ', ev_data' else '' end
+            || case when i_extra1s is not null then ', ev_extra1' else '' end
+            || case when i_extra2s is not null then ', ev_extra2' else '' end
+            || case when i_extra3s is not null then ', ev_extra3' else '' end
+            || case when i_extra4s is not null then ', ev_extra4' else '' end
+            -- The arrays are taken apart in a query of their own: it ends with a row that
+            -- does not count and must not get an id.
+            || ') select nextval($1), now(), e.* from (select unnest($2)'
+            || case when i_datas is not null then ', unnest($3)' else '' end
+            || case when i_extra1s is not null then ', unnest($4)' else '' end
+            || case when i_extra2s is not null then ', unnest($5)' else '' end
+            || case when i_extra3s is not null then ', unnest($6)' else '' end
+            || case when i_extra4s is not null then ', unnest($7)' else '' end
+            || ') e'
+            || ' returning ev_id'
+          using _queue.event_seq::regclass, i_types, i_datas, i_extra1s, i_extra2s, i_extra3s, i_extra4s;
+    end if;
 end;
 $$;
 

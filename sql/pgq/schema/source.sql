@@ -152,14 +152,52 @@ begin
 end;
 $$;
 
+-- The six fields of an event, ev_type to ev_extra4, as expressions. i_row is the row
+-- that it shows, i_old the one before an update.
+create or replace function pgq._source_fields(i_facts record, i_op text, i_row text, i_old text)
+returns text[]
+language plpgsql stable
+as $$
+declare
+    _fields  text[];
+begin
+    for _n in 1 .. 6 loop
+        _fields[_n] := coalesce(pgq._source_override(i_facts, _n), case
+            when _n = 1 then pgq._source_type(i_facts, i_op)
+            when _n = 2 then pgq._source_data(i_facts, i_row)
+            when _n = 3 then quote_literal(i_facts.table_schema || '.' || i_facts.table_name)
+            when _n = 4 and i_op = 'UPDATE' and i_facts.do_backup then pgq._source_data(i_facts, i_old)
+            else 'null' end);
+    end loop;
+    return _fields;
+end;
+$$;
+
+-- The fields of the event of a truncate, which has no row.
+create or replace function pgq._source_truncate(i_facts record)
+returns text[]
+language plpgsql stable
+as $$
+declare
+    _fields  text[] := array[pgq._source_type(i_facts, 'TRUNCATE'), '''{}''',
+                             quote_literal(i_facts.table_schema || '.' || i_facts.table_name), 'null', 'null', 'null'];
+begin
+    for _n in 1 .. 6 loop
+        if pgq._is_constant(i_facts.ev_exprs[_n]) then
+            _fields[_n] := i_facts.ev_exprs[_n];
+        end if;
+    end loop;
+    return _fields;
+end;
+$$;
+
 -- The look at the queue that every writer takes.
 create or replace function pgq._source_lookup(i_facts record)
 returns text
 language plpgsql stable
 as $$
 begin
-    return format($f$
-    select q.queue_cur_table, q.queue_disable_insert or q.queue_per_tx_limit is not null
+    return format($f$    select q.queue_cur_table, q.queue_disable_insert or q.queue_per_tx_limit is not null
       into _current, _special
       from pgq.queue q
      where q.queue_id = %s;
@@ -190,164 +228,143 @@ $f$, 'queue: ' || _queue.queue_name);
 end;
 $$;
 
--- The call that gives the next event id.
-create or replace function pgq._source_next_id(i_facts record)
+-- What comes before the fields of every event: its id and its time.
+create or replace function pgq._source_head(i_facts record)
 returns text
 language plpgsql stable
 as $$
 begin
-    return format('nextval(%L)', pgq.quote_fqname((i_facts.queue_row).queue_event_seq));
+    return format('nextval(%L), now(), ', pgq.quote_fqname((i_facts.queue_row).queue_event_seq));
 end;
 $$;
 
--- What a trigger does that fires for each row: it sets the fields of one event and
--- inserts it.
+-- Inserts of one event.
+create or replace function pgq._source_event_of(i_facts record, i_fields text[])
+returns text
+language plpgsql stable
+as $$
+begin
+    return pgq._source_inserts(i_facts, 'values (' || pgq._source_head(i_facts) || array_to_string(i_fields, E',\n                ') || ')');
+end;
+$$;
+
+-- What a trigger does that fires for each row: it looks whether the change is one
+-- to tell, and inserts one event.
 create or replace function pgq._source_rows(i_facts record)
 returns text
 language plpgsql stable
 as $$
 declare
-    _fields   constant text[] := array['_type', '_data', '_extra1', '_extra2', '_extra3', '_extra4'];
-    _changes  text := '';  -- assignments to the fields, after the row is known
-    _fixed    text := '';  -- those of them that a truncate can make, too
-    _unseen   text := pgq._source_unseen(i_facts, 'new', 'old');
-    _body     text;
+    _unseen    constant text := pgq._source_unseen(i_facts, 'new', 'old');
+    _has_keys  constant bool := cardinality(i_facts.keys) > 0;
+    _uses_row  constant bool := i_facts.when_expr is not null
+                             or exists (select from generate_series(1, 6) n where pgq._source_override(i_facts, n) is not null);
+    _checks    text := '';
+    _body      text := '';
 begin
-    _body := format($f$
-    if tg_op = 'INSERT' then
-        _type := %s;
-        _data := %s;
-$f$, pgq._source_type(i_facts, 'INSERT'), pgq._source_data(i_facts, 'new'));
     -- Without a key there is nothing to find the row by.
-    if cardinality(i_facts.keys) = 0 then
-        _body := _body || $f$    elsif tg_op <> 'TRUNCATE' then
+    if not _has_keys then
+        _body := $f$    if tg_op in ('UPDATE', 'DELETE') then
         raise exception 'Update/Delete on table without pkey';
+    end if;
 $f$;
     else
-        _body := _body || $f$    elsif tg_op = 'UPDATE' then
-$f$;
         if i_facts.key_names is not null then
-            _body := _body || format($f$        if %s then
+            _checks := format($f$        if %s then
             raise exception 'primary key update not allowed';
         end if;
 $f$, pgq._source_differ(i_facts.key_names, i_facts.key_bases, i_facts.key_casts, 'new', 'old'));
         end if;
         if _unseen is not null then
-            _body := _body || format($f$        if %s then
+            _checks := _checks || format($f$        if %s then
             return null;
         end if;
 $f$, _unseen);
         end if;
-        if i_facts.do_backup then
-            _body := _body || format($f$        _extra2 := %s;
-$f$, pgq._source_data(i_facts, 'old'));
+        if _checks <> '' then
+            _body := E'    if tg_op = ''UPDATE'' then\n' || _checks || E'    end if;\n';
         end if;
-        _body := _body || format($f$        _type := %s;
-        _data := %s;
-    elsif tg_op = 'DELETE' then
-        _type := %s;
-        _data := %s;
-$f$, pgq._source_type(i_facts, 'UPDATE'), pgq._source_data(i_facts, 'new'),
-     pgq._source_type(i_facts, 'DELETE'), pgq._source_data(i_facts, 'old'));
     end if;
-    _body := _body || format($f$    else
-        _type := %s;
-        _data := '{}';
-    end if;
-$f$, pgq._source_type(i_facts, 'TRUNCATE'));
 
-    for _n in 1 .. 6 loop
-        if pgq._is_constant(i_facts.ev_exprs[_n]) then
-            _fixed := _fixed || format('    %s := %s;%s', _fields[_n], i_facts.ev_exprs[_n], E'\n');
-        elsif pgq._source_override(i_facts, _n) is not null then
-            _changes := _changes || format('        %s := %s;%s', _fields[_n], pgq._source_override(i_facts, _n), E'\n');
-        end if;
-    end loop;
+    if _uses_row then
+        _body := _body || $f$    if tg_op = 'DELETE' then
+        r := old;
+    elsif tg_op <> 'TRUNCATE' then
+        r := new;
+    end if;
+$f$;
+    end if;
     if i_facts.when_expr is not null then
-        _changes := _changes || format($f$        if (%1$s) is null then
+        _body := _body || format($f$    if tg_op <> 'TRUNCATE' then
+        if (%1$s) is null then
             raise exception 'when= should not be NULL';
         elsif not (%1$s) then
             return null;
         end if;
+    end if;
 $f$, pgq._qualify_columns(i_facts.when_expr, i_facts.all_names));
     end if;
-    if _changes <> '' then
-        _changes := $f$
-    if tg_op <> 'TRUNCATE' then
-        if tg_op = 'DELETE' then
-            r := old;
-        else
-            r := new;
-        end if;
-$f$ || _changes || $f$    end if;
-$f$;
-    end if;
-    return _body || _changes || _fixed || pgq._source_lookup(i_facts) || format($f$
-    if _special or clock_timestamp() > now() + interval '10 minutes' then
+
+    _body := _body || pgq._source_lookup(i_facts) || format($f$    if _special or clock_timestamp() > now() + interval '10 minutes' then
         perform pgq._check_insert(%L, 1);
     end if;
-$f$, (i_facts.queue_row).queue_name)
-        || pgq._source_inserts(i_facts, 'values (' || pgq._source_next_id(i_facts) || ', now(), _type, _data, _extra1, _extra2, _extra3, _extra4)');
+$f$, (i_facts.queue_row).queue_name);
+    _body := _body || E'    if tg_op = ''INSERT'' then\n' || pgq._source_event_of(i_facts, pgq._source_fields(i_facts, 'INSERT', 'new', 'old'));
+    if _has_keys then
+        _body := _body || E'    elsif tg_op = ''UPDATE'' then\n' || pgq._source_event_of(i_facts, pgq._source_fields(i_facts, 'UPDATE', 'new', 'old'))
+              || E'    elsif tg_op = ''DELETE'' then\n' || pgq._source_event_of(i_facts, pgq._source_fields(i_facts, 'DELETE', 'old', 'old'));
+    end if;
+    return _body || E'    else\n' || pgq._source_event_of(i_facts, pgq._source_truncate(i_facts)) || E'    end if;\n';
 end;
 $$;
 
 -- A select of the events of one operation, from the rows that the statement
--- changed, in the order in which it changed them.
---
--- An update must not change keys. They are compared as sets, in one pass however
--- many rows there are; so keys may trade places within a statement, after which
--- every event is still true of its key. Where an event needs both versions of a
--- row the two tables are read side by side: the server fills them in step.
+-- changed, in the order in which it changed them. Where an event needs both
+-- versions of a row the two tables are read side by side: the server fills them in
+-- step.
 create or replace function pgq._source_changed(i_facts record, i_op text)
 returns text
 language plpgsql stable
 as $$
 declare
-    _row     constant text := case i_op when 'DELETE' then 'old_rows' else 'new_rows' end;
-    _from    text := _row || ' r';
-    _unseen  text := case when i_op = 'UPDATE' then pgq._source_unseen(i_facts, 'r', 'o') end;
-    _keys    text := (select string_agg(quote_ident(k), ', ') from unnest(i_facts.key_names) k);
+    _unseen  constant text := case when i_op = 'UPDATE' then pgq._source_unseen(i_facts, 'r', 'o') end;
+    _joined  constant bool := _unseen is not null or i_op = 'UPDATE' and i_facts.do_backup;
+    _rows    constant text := case i_op when 'DELETE' then 'old_rows' else 'new_rows' end;
     _where   text[];
-    _fields  text[];
 begin
-    for _n in 1 .. 6 loop
-        _fields[_n] := coalesce(pgq._source_override(i_facts, _n), case
-            when _n = 1 then pgq._source_type(i_facts, i_op)
-            when _n = 2 then pgq._source_data(i_facts, 'r')
-            when _n = 3 then quote_literal(i_facts.table_schema || '.' || i_facts.table_name)
-            when _n = 4 and i_op = 'UPDATE' and i_facts.do_backup then pgq._source_data(i_facts, 'o')
-            else 'null' end);
-    end loop;
-
-    if i_op = 'UPDATE' and (_unseen is not null or i_facts.do_backup) then
-        _from := '(select row_number() over () as _pgq_row, * from new_rows) r'
-              || ' join (select row_number() over () as _pgq_row, * from old_rows) o using (_pgq_row)';
-    end if;
-    if i_op = 'UPDATE' and _keys is not null then
-        _where := _where || format('(select pgq._refuse_new_keys(exists (select %1$s from old_rows except select %1$s from new_rows)))', _keys);
-    end if;
     if i_facts.when_expr is not null then
         _where := _where || format('pgq._when_holds(%s)', pgq._qualify_columns(i_facts.when_expr, i_facts.all_names));
     end if;
     _where := _where || ('not (' || _unseen || ')');
-    return 'select ' || pgq._source_next_id(i_facts) || ', now(), ' || array_to_string(_fields, E',\n               ')
-        || E'\n          from ' || _from
+    return 'select ' || pgq._source_head(i_facts)
+        || array_to_string(pgq._source_fields(i_facts, i_op, 'r', 'o'), E',\n               ')
+        || E'\n          from '
+        || case when _joined
+                then '(select row_number() over () as _pgq_row, * from new_rows) r'
+                     ' join (select row_number() over () as _pgq_row, * from old_rows) o using (_pgq_row)'
+                else _rows || ' r' end
         || coalesce(E'\n         where ' || nullif(array_to_string(_where, E'\n           and '), ''), '')
-        || case when position('_pgq_row' in _from) > 0 then E'\n         order by _pgq_row' else '' end;
+        || case when _joined then E'\n         order by _pgq_row' else '' end;
 end;
 $$;
 
 -- What triggers do that fire once for a statement: one insert of all its events.
+-- Beside them a trigger for rows fires where a key is changed, to refuse that.
 create or replace function pgq._source_statements(i_facts record)
 returns text
 language plpgsql stable
 as $$
 declare
-    _body   text := pgq._source_lookup(i_facts);
-    _op     text;
-    _fixed  text[] := array[pgq._source_type(i_facts, 'TRUNCATE'), '''{}''',
-                            quote_literal(i_facts.table_schema || '.' || i_facts.table_name), 'null', 'null', 'null'];
+    _body  text := '';
+    _op    text;
 begin
+    if i_facts.key_names is not null then
+        _body := $f$    if tg_level = 'ROW' then
+        raise exception 'primary key update not allowed';
+    end if;
+$f$;
+    end if;
+    _body := _body || pgq._source_lookup(i_facts);
     foreach _op in array array['INSERT', 'UPDATE', 'DELETE'] loop
         _body := _body || format(E'    %s tg_op = %L then\n', case _op when 'INSERT' then 'if' else 'elsif' end, _op);
         if _op <> 'INSERT' and cardinality(i_facts.keys) = 0 then
@@ -359,33 +376,12 @@ $f$;
             _body := _body || pgq._source_inserts(i_facts, pgq._source_changed(i_facts, _op));
         end if;
     end loop;
-
-    for _n in 1 .. 6 loop
-        if pgq._is_constant(i_facts.ev_exprs[_n]) then
-            _fixed[_n] := i_facts.ev_exprs[_n];
-        end if;
-    end loop;
-    return _body || E'    else\n'
-        || pgq._source_inserts(i_facts, 'values (' || pgq._source_next_id(i_facts) || ', now(), ' || array_to_string(_fixed, ', ') || ')')
-        || format($f$    end if;
+    return _body || E'    else\n' || pgq._source_event_of(i_facts, pgq._source_truncate(i_facts)) || format($f$    end if;
     get diagnostics _events = row_count;
     if _events > 0 and (_special or clock_timestamp() > now() + interval '10 minutes') then
         perform pgq._check_insert(%L, _events);
     end if;
 $f$, (i_facts.queue_row).queue_name);
-end;
-$$;
-
--- Goes on where no key has changed.
-create or replace function pgq._refuse_new_keys(i_changed bool)
-returns bool
-language plpgsql stable
-as $$
-begin
-    if i_changed then
-        raise exception 'primary key update not allowed';
-    end if;
-    return true;
 end;
 $$;
 
@@ -433,9 +429,7 @@ begin
        or current_setting('skytools.replaying', true) = %L then
         return null;
     end if;
-$f$, case when _by_statement then '    _events   int8;'
-          else format(E'    r         record;\n    _type     text;\n    _data     text;\n    _extra1   text := %L;\n'
-                      '    _extra2   text;\n    _extra3   text;\n    _extra4   text;', _named) end, i_queue_name);
+$f$, case when _by_statement then '    _events   int8;' else '    r         record;' end, i_queue_name);
 
     if _facts.do_deny then
         _body := _body || format(E'    raise exception ''%%'', %L || tg_op || '')'';\n',
@@ -478,9 +472,10 @@ as $$
         select (select num_nonnulls(variadic ev_exprs) > 0 from pgq._read_options(array_remove(i_args, 'statement'))) as everything,
                (select o.do_backup or o.ignored is not null from pgq._read_options(array_remove(i_args, 'statement')) o)
                    and 'statement' = any (i_args) as is_joined,
-               -- A date at the top is written by to_json, which does not look at DateStyle.
+               -- Times at the top are written by to_json, which does not look at DateStyle,
+               -- and in UTC.
                bool_or(not top and type in ('date'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype)) as datestyle,
-               bool_or(type = 'timestamptz'::regtype) as timezone,
+               bool_or(not top and type = 'timestamptz'::regtype) as timezone,
                bool_or(type = 'interval'::regtype) as intervalstyle,
                bool_or(type = 'bytea'::regtype) as bytea_output,
                bool_or(type in ('float4'::regtype, 'float8'::regtype, 'point'::regtype, 'line'::regtype, 'lseg'::regtype,

@@ -4,11 +4,17 @@
 -- its own (capture.sql) that does not. They run with the rights of whoever
 -- writes the table and insert through pgq.insert_event.
 
--- The values of a row's columns as text, or as JSON.
+-- The values of a row's columns as text, or as JSON, whatever the session has set.
 create or replace function pgq._read_row(
     i_format text, i_columns text[], i_types oid[], i_base_types oid[], i_own_casts bool[], i_row record)
 returns text[]
 language plpgsql
+set search_path = pg_catalog, pg_temp
+set DateStyle = 'ISO, MDY'
+set TimeZone = 'UTC'
+set IntervalStyle = 'postgres'
+set bytea_output = 'hex'
+set extra_float_digits = '1'
 as $$
 declare
     _list    text := '';
@@ -32,6 +38,7 @@ create or replace function pgq._compare_rows(
     i_columns text[], i_base_types oid[], i_own_casts bool[], i_wanted bool[], i_new record, i_old record)
 returns bool[]
 language plpgsql
+set search_path = pg_catalog, pg_temp
 as $$
 declare
     _list    text := '';

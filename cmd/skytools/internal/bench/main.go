@@ -13,7 +13,11 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
+	"slices"
 )
+
+// figures are all that is measured, in this order.
+var figures = slices.Concat(planFigures, insertFigures, captureFigures())
 
 // A figure is one thing that is measured.
 type figure struct {
@@ -51,6 +55,7 @@ func measure(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("BENCH: %w", err)
 	}
+	defer end()
 	all := []result{}
 	fmt.Printf("%-28s %7s %7s  %-5s  %12s  %12s\n", "figure", "ratio", "target", "", "ours", "peer")
 	for _, f := range figures {

@@ -15,7 +15,7 @@ import (
 	"github.com/skytools-go/skytools/sql/sandbox"
 )
 
-var figures = []figure{
+var planFigures = []figure{
 	{name: "plan-10k-tables-time", unit: "s", target: 1, run: func(ctx context.Context) (float64, float64, string, error) {
 		p, err := planned(ctx)
 		return p.seconds, 5, "budget", err
