@@ -43,7 +43,7 @@ var rules = []struct {
 		"gopkg.in/yaml.v3":              "SQL knows nothing of YAML",
 		"github.com/hashicorp/go-hclog": "a statement has nothing to log",
 	}},
-	{"sql", pureSQL}, {"sql/pgq", pureSQL}, {"sql/pgqnode", pureSQL}, {"sql/pgqcoop", pureSQL}, {"sql/londiste", pureSQL}, {"sql/meta", pureSQL},
+	{"sql", pureSQL}, {"sql/pgq", pureSQL}, {"sql/pgqnode", pureSQL}, {"sql/pgqcoop", pureSQL}, {"sql/pgqext", pureSQL}, {"sql/londiste", pureSQL}, {"sql/meta", pureSQL},
 	{"planner", map[string]string{
 		module + "/sql/pg":              "the planner cannot run SQL",
 		module + "/applier/...":         "the planner does not know who carries out plans",

@@ -12,11 +12,12 @@ import (
 	"github.com/skytools-go/skytools/sql/meta"
 	"github.com/skytools-go/skytools/sql/pgq"
 	"github.com/skytools-go/skytools/sql/pgqcoop"
+	"github.com/skytools-go/skytools/sql/pgqext"
 	"github.com/skytools-go/skytools/sql/pgqnode"
 )
 
 // Schemas are those that apply installs, in order.
-var Schemas = []sql.Schema{meta.Schema, pgq.Schema, pgqcoop.Schema, pgqnode.Schema, londiste.Schema}
+var Schemas = []sql.Schema{meta.Schema, pgq.Schema, pgqcoop.Schema, pgqext.Schema, pgqnode.Schema, londiste.Schema}
 
 func schemaOf(name string) sql.Schema {
 	i := slices.IndexFunc(Schemas, func(s sql.Schema) bool { return s.Name == name })
@@ -132,6 +133,9 @@ func declaredSchemas(s *Scene) []Declared[schemaState] {
 			for _, c := range q.Consumers {
 				if len(c.Members) > 0 && c.State == spec.Present {
 					want(consumerPlace(&q, &c), c.At, "pgq_coop")
+				}
+				if c.Target != "" && c.State == spec.Present {
+					want(c.Target, c.At, "skytools", "pgq_ext")
 				}
 			}
 		}

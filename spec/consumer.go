@@ -3,8 +3,9 @@ package spec
 // A Consumer reads a queue.
 type Consumer struct {
 	Head
-	On      string   `json:"on"`      // the node whose queue it reads; empty: the queue's home
-	Members []string `json:"members"` // of a cooperative consumer
+	On      string   `json:"on"`               // the node whose queue it reads; empty: the queue's home
+	Members []string `json:"members"`          // of a cooperative consumer
+	Target  string   `json:"target,omitempty"` // the database that it writes to; empty: the queue's
 	State   State    `json:"state"`
 }
 
@@ -16,6 +17,8 @@ func (c *Consumer) fields() []Field[Consumer] {
 			Into: func(c *Consumer) any { return &c.On }},
 		{Name: "members", Doc: "Makes the consumer cooperative: its members share the batches among them.", Example: "[w1, w2]",
 			Catalog: "pgq.subscription", Into: func(c *Consumer) any { return &c.Members }},
+		{Name: "target", Doc: "The database that it writes to, when that is not the queue's: schema pgq_ext is installed there to remember what was done.",
+			Example: "report", Refers: "database", Catalog: "pgq_ext", Into: func(c *Consumer) any { return &c.Target }},
 		{Name: "state", Doc: "absent: unregister it; what it has not read yet it will never see.", Default: "present", Example: "absent",
 			Hazard: "drops-consumer", Into: func(c *Consumer) any { return &c.State }},
 	}

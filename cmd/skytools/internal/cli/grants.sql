@@ -23,6 +23,10 @@ create role skytools_apply login createrole;
 --   grant pgq_reader to skytools_plan;
 --   grant pgq_admin, londiste_writer to skytools_run;
 
+-- Programs that consume queues need no more than this, each where it connects:
+--   grant pgq_reader to PROGRAM;   -- where the queue is
+--   grant pgq_writer to PROGRAM;   -- where it writes, when that is another database
+
 -- On servers with subscribers, from PostgreSQL 15 on (as a superuser), so that user
 -- triggers and foreign keys stay silent while changes are replayed:
 --   grant set on parameter session_replication_role to skytools_run;
