@@ -142,31 +142,15 @@ func joinObject(fields []field) []byte {
 
 // decodeURL reads col=val&col2=val2; a name without = is NULL.
 func decodeURL(data []byte, fields []field) ([]field, error) {
-	for len(data) > 0 {
-		pair := data
-		if at := bytes.IndexByte(data, '&'); at >= 0 {
-			pair, data = data[:at], data[at+1:]
-		} else {
-			data = nil
-		}
-		if len(pair) == 0 {
-			continue
-		}
-		name, value, isSet := bytes.Cut(pair, []byte("="))
-		plain, err := unescapeURL(name)
-		if err != nil {
-			return fields, err
-		}
-		f := field{name: quoteJSON(plain), value: null}
-		if isSet {
-			if plain, err = unescapeURL(value); err != nil {
-				return fields, fmt.Errorf("column %s: %w", f.name, err)
-			}
-			f.value = quoteJSON(plain)
+	err := eachPair(data, func(name, value []byte) error {
+		f := field{name: quoteJSON(name), value: null}
+		if value != nil {
+			f.value = quoteJSON(value)
 		}
 		fields = append(fields, f)
-	}
-	return fields, nil
+		return nil
+	})
+	return fields, err
 }
 
 var null = []byte("null")

@@ -20,6 +20,11 @@ type Tx struct {
 	raw  pgx.Tx
 }
 
+// Pgx is the transaction itself, for pgx and all that is built on it. It must not be
+// committed or rolled back there: that is done when the function the Tx was given to
+// returns. The fault hook of tests does not see statements that go this way.
+func (t *Tx) Pgx() pgx.Tx { return t.raw }
+
 // Read calls f in one read-only snapshot with an empty search_path, so that
 // nothing can be written, not even by SECURITY DEFINER functions, and every
 // definition the server prints is fully qualified. It works behind a transaction
@@ -244,8 +249,12 @@ func first[T any](all []T, err error) (T, error) {
 // NULL. The slices are valid until f returns. It serves the replay loop, which
 // reads large batches.
 func Each(ctx context.Context, q Queryer, f func(values [][]byte) error, text string, args ...any) error {
+	return each(ctx, q, f, text, append([]any{pgx.QueryResultFormats{pgx.TextFormatCode}}, args...))
+}
+
+func each(ctx context.Context, q Queryer, f func(values [][]byte) error, text string, args []any) error {
 	return guarded(ctx, q.session(), text, func() error {
-		rows, err := q.query(ctx, text, append([]any{pgx.QueryResultFormats{pgx.TextFormatCode}}, args...))
+		rows, err := q.query(ctx, text, args)
 		if err != nil {
 			return err
 		}
@@ -257,4 +266,10 @@ func Each(ctx context.Context, q Queryer, f func(values [][]byte) error, text st
 		}
 		return rows.Err()
 	})
+}
+
+// EachBinary is [Each] with the columns in PostgreSQL's binary format: numbers and
+// times need no text on either side, and do not depend on the session's settings.
+func EachBinary(ctx context.Context, q Queryer, f func(values [][]byte) error, text string, args ...any) error {
+	return each(ctx, q, f, text, append([]any{pgx.QueryResultFormats{pgx.BinaryFormatCode}}, args...))
 }
