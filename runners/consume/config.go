@@ -51,7 +51,7 @@ type Config struct {
 	Tables []string // ev_extra1, where triggers write schema.table, is one of them
 	Where  string   // SQL over the columns ev_id, ev_time, ev_type, ev_data and so on; never made from data
 
-	Fetch    int           // events in a piece; 0: 2000. A piece ends sooner when it holds 8 MB
+	Fetch    int           // events in a piece; 0: 500. A piece ends sooner when it holds 8 MB
 	Prefetch int           // pieces that are read while the handler works; 0: 1, negative: none
 	Poll     time.Duration // how long to wait for a tick that nobody announces; 0: 1 s
 	Log      hclog.Logger  // may be nil
@@ -73,7 +73,7 @@ func (c Config) filled() Config {
 		c.As = c.Queue + "/" + c.Consumer
 	}
 	if c.Fetch <= 0 {
-		c.Fetch = 2000
+		c.Fetch = 500
 	}
 	if c.Prefetch == 0 {
 		c.Prefetch = 1
@@ -102,8 +102,8 @@ func (c *Config) registered() string {
 // name is for people: queue/consumer, and the member.
 func (c *Config) name() string { return c.Queue + "/" + c.registered() }
 
-// condition is the filter as SQL; nil: all events.
-func (c *Config) condition() any {
+// condition is the filter as SQL; empty: all events.
+func (c *Config) condition() string {
 	var all []string
 	if len(c.Types) > 0 {
 		all = append(all, "ev_type in ("+literals(c.Types)+")")
@@ -117,9 +117,6 @@ func (c *Config) condition() any {
 	}
 	if c.Where != "" {
 		all = append(all, "(\n"+c.Where+"\n)")
-	}
-	if len(all) == 0 {
-		return nil
 	}
 	return strings.Join(all, " and ")
 }

@@ -16,7 +16,7 @@ import (
 type Consumer struct {
 	Config
 	handler Handler
-	where   any         // the filter
+	where   string      // the filter
 	source  *pg.Conn    // reads; in the queue's database
 	work    *pg.Conn    // the handler's
 	ticked  atomic.Bool // a tick was announced since the last look
@@ -118,7 +118,8 @@ func (c *Consumer) round(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
-// connect opens the session that reads, and listens.
+// connect opens the session that reads, and listens; again when a handler that had
+// enough has ended it.
 func (c *Consumer) connect(ctx context.Context) error {
 	if c.source != nil {
 		return nil
@@ -138,8 +139,16 @@ func (c *Consumer) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if _, err := c.source.Exec(ctx, sortMemory); err != nil {
+		return err
+	}
 	return c.source.Listen(ctx, "pgq_tick")
 }
+
+// sortMemory lets the server sort a batch of about 100,000 events without a file.
+const sortMemory = `
+	select set_config('work_mem', '32MB', false)
+	 where pg_size_bytes(current_setting('work_mem')) < pg_size_bytes('32MB')`
 
 // dialWork opens the session of the handler, with the settings that its database
 // and role have.

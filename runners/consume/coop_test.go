@@ -88,7 +88,7 @@ func TestDeadMembersBatchIsTakenOver(t *testing.T) {
 		drain(t, two)
 		for i, at := range []*pg.Fault{
 			{Match: "insert into done", Nth: 1},                        // dies before
-			{Match: "commit", Nth: 2, After: true},                     // the queue's cursor is the first
+			{Match: "commit", Nth: 1, After: true},                     // of the target, or of all
 			{Match: "finish_batch", Nth: 1},                            // dies after the work in a target
 			{Match: "finish_batch", Nth: 1, After: true},               //
 			{Match: "null::int8", Nth: 1},                              // finished, but for the tidying

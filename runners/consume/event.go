@@ -45,13 +45,10 @@ type packer struct {
 	text   strings.Builder
 }
 
-// next is an empty packer with room for what may follow: as many events as may
-// come, of the size of those that came.
+// next is an empty packer with room for as many events of the same size.
 func (p *packer) next(most int) *packer {
-	n := &packer{events: make([]Event, 0, min(most, 4*len(p.events)+1))}
-	if len(p.events) > 0 {
-		n.text.Grow(min(p.text.Len()/len(p.events)*cap(n.events)*9/8, pieceSize))
-	}
+	n := &packer{events: make([]Event, 0, most)}
+	n.text.Grow(min(p.text.Len()+p.text.Len()/8, pieceSize))
 	return n
 }
 

@@ -3,15 +3,12 @@ package consume
 import (
 	"context"
 	"errors"
-	"strconv"
 
 	"github.com/skytools-go/skytools/sql/pg"
 )
 
-const (
-	firstRows = 300     // come with the opening of the cursor
-	pieceSize = 8 << 20 // bytes of text, which only the last event of a piece may exceed
-)
+// pieceSize is how many bytes of text end a piece.
+const pieceSize = 8 << 20
 
 // read hands out the batch piece by piece until take has enough. With Prefetch
 // another goroutine reads ahead; it has ended when read returns.
@@ -46,43 +43,44 @@ func (b *Batch) read(ctx context.Context, take func([]Event) bool) error {
 	return err
 }
 
-// fetch reads the batch through a cursor. It needs the session for itself. A piece
-// ends after Fetch events or where it has become too large; while nobody takes it,
-// the server waits with the rest.
+// fetch reads the batch. It needs the session for itself, and ends it when somebody
+// has enough before the end. A piece ends after Fetch events or where it has become
+// too large; while nobody takes it, the server waits with the rest.
 //
-// Source: contract/pgq.md section 2.4, get_batch_cursor.
+// It runs the query of the batch itself. A cursor would copy every event once more
+// in the server, and the server is what takes the time.
+//
+// Source: contract/pgq.md section 4.3.
 func (b *Batch) fetch(ctx context.Context, take func([]Event) bool) error {
-	most := b.consumer.Fetch
-	err := b.consumer.source.Write(ctx, func(tx *pg.Tx) error {
-		want, rows := min(firstRows, most), 0
-		p := &packer{}
-		flush := func() error {
-			if len(p.events) > 0 && !take(p.events) {
-				return errEnough
-			}
-			p = p.next(most)
-			return nil
-		}
-		row := func(values [][]byte) error {
-			rows++
-			if err := p.add(values); err != nil || p.text.Len() < pieceSize {
-				return err
-			}
-			return flush()
-		}
-		err := pg.EachBinary(ctx, tx, row, "select * from pgq.get_batch_cursor($1::int8, 'batch_walker', $2::int4, $3::text)",
-			b.ID, want, b.consumer.where)
-		for err == nil {
-			if err = flush(); err != nil || rows < want {
-				break
-			}
-			want, rows = most, 0
-			err = pg.EachBinary(ctx, tx, row, "fetch "+strconv.Itoa(want)+" from batch_walker")
-		}
+	c := b.consumer
+	if err := c.connect(ctx); err != nil {
 		return err
-	})
-	if errors.Is(err, errEnough) {
+	}
+	query, err := pg.One[string](ctx, c.source, "select pgq.batch_event_sql($1)", b.ID)
+	if err != nil {
+		return err
+	}
+	if c.where != "" {
+		query = "select * from (" + query + ") e where " + c.where + " order by 1"
+	}
+	p := &packer{events: make([]Event, 0, c.Fetch)}
+	err = c.source.Stream(ctx, query, func(values [][]byte) error {
+		if err := p.add(values); err != nil || len(p.events) < c.Fetch && p.text.Len() < pieceSize {
+			return err
+		}
+		if !take(p.events) {
+			return errEnough
+		}
+		p = p.next(c.Fetch)
 		return nil
+	})
+	switch {
+	case errors.Is(err, errEnough):
+		c.source.Close()
+		c.source = nil
+		return nil
+	case err == nil && len(p.events) > 0:
+		take(p.events)
 	}
 	return err
 }

@@ -36,6 +36,9 @@ func (c *Consumer) there(ctx context.Context, b *Batch) (retried int, err error)
 	if err != nil {
 		return 0, err
 	}
+	if err := c.connect(ctx); err != nil {
+		return 0, err
+	}
 	err = c.source.Write(ctx, func(tx *pg.Tx) error {
 		for _, r := range aside {
 			if err := b.putAside(ctx, tx, r); err != nil {

@@ -249,12 +249,8 @@ func first[T any](all []T, err error) (T, error) {
 // NULL. The slices are valid until f returns. It serves the replay loop, which
 // reads large batches.
 func Each(ctx context.Context, q Queryer, f func(values [][]byte) error, text string, args ...any) error {
-	return each(ctx, q, f, text, append([]any{pgx.QueryResultFormats{pgx.TextFormatCode}}, args...))
-}
-
-func each(ctx context.Context, q Queryer, f func(values [][]byte) error, text string, args []any) error {
 	return guarded(ctx, q.session(), text, func() error {
-		rows, err := q.query(ctx, text, args)
+		rows, err := q.query(ctx, text, append([]any{pgx.QueryResultFormats{pgx.TextFormatCode}}, args...))
 		if err != nil {
 			return err
 		}
@@ -268,8 +264,21 @@ func each(ctx context.Context, q Queryer, f func(values [][]byte) error, text st
 	})
 }
 
-// EachBinary is [Each] with the columns in PostgreSQL's binary format: numbers and
-// times need no text on either side, and do not depend on the session's settings.
-func EachBinary(ctx context.Context, q Queryer, f func(values [][]byte) error, text string, args ...any) error {
-	return each(ctx, q, f, text, append([]any{pgx.QueryResultFormats{pgx.BinaryFormatCode}}, args...))
+// Stream runs a query that has no parameters and is not worth remembering, and calls
+// f with every row's columns in PostgreSQL's binary format; nil is NULL. The slices
+// are valid until f returns. Rows come as f takes them: while it does not, the server
+// waits. An error of f ends the session, which is the only way not to read the rest.
+func (c *Conn) Stream(ctx context.Context, text string, f func(values [][]byte) error) error {
+	return guarded(ctx, c, text, func() error {
+		rows := c.raw.PgConn().ExecParams(ctx, text, nil, nil, nil, []int16{pgx.BinaryFormatCode})
+		for rows.NextRow() {
+			if err := f(rows.Values()); err != nil {
+				c.Cut()
+				rows.Close()
+				return err
+			}
+		}
+		_, err := rows.Close()
+		return err
+	})
 }
