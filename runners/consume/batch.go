@@ -36,7 +36,8 @@ type retry struct {
 // Events are the events of the batch that meet the filter, in the order of their ids.
 // Events of one transaction, and of transactions that ran side by side, stand
 // between those of others. An error is the last that comes; a handler that overlooks
-// it does not finish the batch. The events may be kept: they are never overwritten,
+// it does not finish the batch. To stop early in a large batch costs a new session, as
+// nothing else keeps the server from sending the rest. The events may be kept: they are never overwritten,
 // but one of them keeps all of its piece in memory. A second call reads them anew.
 func (b *Batch) Events(ctx context.Context) iter.Seq2[*Event, error] {
 	return func(yield func(*Event, error) bool) {

@@ -63,14 +63,14 @@ func (m *model) run(t *testing.T) {
 					return
 				}
 			}
-			time.Sleep(5 * time.Millisecond)
+			time.Sleep(40 * time.Millisecond) // a consumer that dies often must be able to follow
 		}
 	})
 	for i := range max(m.members, 1) {
 		others.Go(func() { m.live(ctx, i) })
 	}
 	producers.Wait()
-	deadline := time.Now().Add(40 * time.Second)
+	deadline := time.Now().Add(20 * time.Second)
 	total := 0
 	for _, n := range m.written {
 		total += n
@@ -102,7 +102,7 @@ func (m *model) run(t *testing.T) {
 		t.Errorf("events (-written +done):\n%s", diff)
 	}
 	t.Logf("%d events, %d deliveries, %d deaths", len(m.written), total, m.deaths.Load())
-	if len(m.written) < 50 || m.deaths.Load() < 5 {
+	if len(m.written) < 50 || m.deaths.Load() == 0 {
 		t.Error("too little has happened")
 	}
 }
@@ -110,7 +110,7 @@ func (m *model) run(t *testing.T) {
 // produce writes events in transactions of all kinds.
 func (m *model) produce(ctx context.Context, conn *pg.Conn, producer int) {
 	rollback := fmt.Errorf("rolled back")
-	for i := range 60 {
+	for i := range 40 {
 		var texts []string
 		err := conn.Write(ctx, func(tx *pg.Tx) error {
 			for k := range 1 + rand.N(4) {
@@ -147,6 +147,7 @@ func (m *model) produce(ctx context.Context, conn *pg.Conn, producer int) {
 func (m *model) live(ctx context.Context, number int) {
 	for life := 0; ctx.Err() == nil; life++ {
 		c := m.config()
+		c.MinInterval = 200 * time.Millisecond
 		c.Fetch, c.Prefetch = 1+rand.N(5), rand.N(3)-1
 		if m.members > 0 {
 			c.Consumer, c.Register = "coop", true
@@ -165,7 +166,7 @@ func (m *model) live(ctx context.Context, number int) {
 			}
 			return nil
 		}))
-		fault := &pg.Fault{Nth: 1 + rand.N(120), After: rand.N(2) == 0}
+		fault := &pg.Fault{Nth: 1 + rand.N(20<<rand.N(5)), After: rand.N(2) == 0}
 		err := made.Run(pg.WithFault(ctx, fault))
 		made.Close()
 		if err != nil && ctx.Err() == nil {
