@@ -100,7 +100,7 @@ func TestStatementCapture(t *testing.T) {
 		{"select pgq.create_capture('q', 'public.base', 'x', '{statement}')", "ERROR table public.base is partitioned or inherits: triggers of its statements would miss changes"},
 		{"select pgq.create_capture('q', 'public.e', 'x', '{statement,deny}')", "ERROR deny does not work in statement triggers."},
 		{"!create trigger g after insert on e for each row execute function pgq.jsontriga('q', 'statement')", ""},
-		{"!insert into e values (41)", "ERROR bad param to pgq trigger"},
+		{"!insert into e values (41, 'x')", "ERROR bad param to pgq trigger"},
 	})
 }
 
