@@ -88,6 +88,41 @@ func TestDefinersPinTheirPath(t *testing.T) {
 	}
 }
 
+// hostile is a search path that begins with functions, operators and types of
+// somebody who may write: each of them complains when it runs as anybody else.
+func hostile(t *testing.T, conn *pg.Conn) {
+	t.Helper()
+	script(t, conn, `
+		create schema evil;
+		create function evil.run() returns void language plpgsql as $$ begin
+			if current_user <> 'sly' then raise exception 'ran as %', current_user; end if; end $$;`)
+	for _, f := range []string{"clock_timestamp() returns timestamptz", "now() returns timestamptz", "nextval(regclass) returns int8", "nextval(text) returns int8",
+		"current_setting(text) returns text", "current_setting(text, bool) returns text", "format(text, text, text) returns text", "quote_ident(text) returns text",
+		"to_json(text) returns json", "to_json(timestamp) returns json", "to_json(date) returns json", "to_json(bool) returns json", "timezone(text, timestamptz) returns timestamp", "\"left\"(text, int) returns text", "concat(bool) returns text", "concat(char) returns text"} {
+		kind := f[strings.LastIndex(f, " ")+1:]
+		script(t, conn, "create function evil."+f+" language plpgsql as $$ begin perform evil.run(); return null::pg_catalog."+kind+"; end $$")
+	}
+	types := []string{"int2", "int4", "int8", "text", "varchar", "uuid", "date", "timestamp", "timestamptz", "numeric", "bool", "bpchar"}
+	for _, o := range []string{"=", "<>", "<=", ">=", ">"} {
+		for _, kind := range types {
+			script(t, conn, fmt.Sprintf(`create function evil.f%x_%[2]s(%[2]s, %[2]s) returns bool language plpgsql as $$ begin perform evil.run(); return null; end $$;
+				create operator evil.%[3]s (function = evil.f%[1]x_%[2]s, leftarg = %[2]s, rightarg = %[2]s)`, o, kind, o))
+		}
+	}
+	for _, o := range []string{"|| text text text", "/ int4 int4 int4", "+ timestamptz interval timestamptz", "= int4 int8 bool"} {
+		part := strings.Fields(o)
+		script(t, conn, fmt.Sprintf(`create function evil.g%x(%[2]s, %[3]s) returns %[4]s language plpgsql as $$ begin perform evil.run(); return null; end $$;
+			create operator evil.%[5]s (function = evil.g%[1]x, leftarg = %[2]s, rightarg = %[3]s)`, o, part[1], part[2], part[3], part[0]))
+	}
+	for _, kind := range append(types, "regclass", "record_") {
+		script(t, conn, "create domain evil."+kind+" as pg_catalog."+strings.ReplaceAll(kind, "record_", "text")+" check (evil.run() is not null)")
+	}
+	script(t, conn, `
+		create domain evil.record as pg_catalog.text check (evil.run() is not null);
+		create table evil.new_rows (a int); create table evil.old_rows (a int);
+		create role sly; grant pgq_writer to sly; grant usage on schema evil to sly;`)
+}
+
 // A writer cannot make insert_event run anything of his with the rights of its
 // owner: not by a search path that begins with his operators, types and functions.
 func TestInsertEventLeavesNothingToTheCaller(t *testing.T) {
@@ -96,32 +131,9 @@ func TestInsertEventLeavesNothingToTheCaller(t *testing.T) {
 		select count(pgq.create_queue('q' || i)) from generate_series(1, 70) i;
 		update pgq.queue set queue_per_tx_limit = 100 where queue_name = 'q2';
 		update pgq.queue set queue_ntables = 4, queue_cur_table = 3 where queue_name = 'q3';
-		create table pgq.event_3_3 () inherits (pgq.event_3);
-		create schema evil;
-		create function evil.run() returns void language plpgsql as $$ begin
-			if current_user <> 'sly' then raise exception 'ran as %', current_user; end if; end $$;`)
-	for _, f := range []string{"clock_timestamp() returns timestamptz", "now() returns timestamptz", "nextval(regclass) returns int8", "nextval(text) returns int8",
-		"current_setting(text) returns text", "format(text, text, text) returns text", "quote_ident(text) returns text"} {
-		kind := f[strings.LastIndex(f, " ")+1:]
-		script(t, conn, "create function evil."+f+" language plpgsql as $$ begin perform evil.run(); return null::pg_catalog."+kind+"; end $$")
-	}
-	for _, o := range []string{"= int4 int4", "<= int4 int4", "= text text", "/ int4 int4", "> timestamptz timestamptz", "|| text text", "= int4 int8"} {
-		part := strings.Fields(o)
-		kind := "bool"
-		if part[0] == "||" || part[0] == "/" {
-			kind = part[1]
-		}
-		script(t, conn, fmt.Sprintf(`create function evil.f%x(%[2]s, %[3]s) returns %[4]s language plpgsql as $$ begin perform evil.run(); return null; end $$;
-			create operator evil.%[5]s (function = evil.f%[1]x, leftarg = %[2]s, rightarg = %[3]s)`, o, part[1], part[2], kind, part[0]))
-	}
-	script(t, conn, `
-		create domain evil.int4 as pg_catalog.int4 check (evil.run() is not null);
-		create domain evil.int8 as pg_catalog.int8 check (evil.run() is not null);
-		create domain evil.bool as pg_catalog.bool check (evil.run() is not null);
-		create domain evil.text as pg_catalog.text check (evil.run() is not null);
-		create domain evil.record as pg_catalog.text check (evil.run() is not null);
-		create role sly; grant pgq_writer to sly; grant usage on schema evil to sly;
-		set role sly; set search_path = evil, pg_catalog;`)
+		create table pgq.event_3_3 () inherits (pgq.event_3);`)
+	hostile(t, conn)
+	script(t, conn, "set role sly; set search_path = evil, pg_catalog")
 	for _, q := range []string{"q1", "q2", "q3", "q40", "q70"} {
 		script(t, conn, "select pgq.insert_event('"+q+"', 't', 'd', 'e', null, null, null)")
 	}
@@ -132,6 +144,41 @@ func TestInsertEventLeavesNothingToTheCaller(t *testing.T) {
 	}
 	script(t, conn, "reset role; reset search_path; drop owned by sly; drop role sly")
 	run(t, conn, []step{{"select count(*) from pgq.event_template where ev_data = 'd' and ev_extra1 = 'e'", "(5)"}})
+}
+
+// The same of captures, whichever options and columns they have.
+func TestCapturesLeaveNothingToTheCaller(t *testing.T) {
+	conn := installed(t).Conn(t)
+	script(t, conn, `
+		select pgq.create_queue('q');
+		create domain odd as varchar check (value <> 'x');
+		create type mood as enum ('a', 'b');
+		set timezone = 'UTC';`)
+	var tables []string
+	for i, options := range []string{"null", "'{backup}'", "'{ignore=t}'", "'{pkey=id}'", "'{when=id > 0}'", "'{ev_extra3=t || id}'",
+		"'{statement}'", "'{statement,backup}'", "'{statement,ignore=t}'", "'{statement,pkey=id}'", "'{statement,when=id > 0}'", "'{statement,ev_extra3=t || id}'"} {
+		for j, columns := range []string{
+			"id int primary key, t text, v varchar, n numeric, ts timestamp default '2020-01-01', tz timestamptz default '2020-01-01', d date default '2020-01-01', b bool default true, j jsonb, u uuid, i2 int2, c char(3) default 'c'",
+			"id int, t text, k2 odd, f float8, iv interval, m mood, a text[], o oid, primary key (id, k2)",
+		} {
+			name := fmt.Sprintf("t%d_%d", i, j)
+			tables = append(tables, name)
+			script(t, conn, fmt.Sprintf("create table %s (%s); select pgq.create_capture('q', 'public.%[1]s', 'c', %[3]s)", name, columns, options))
+			if j == 1 {
+				script(t, conn, "alter table "+name+" alter k2 set default 'k'")
+			}
+		}
+	}
+	hostile(t, conn)
+	script(t, conn, "grant all on all tables in schema public to sly; set role sly; set search_path = evil, pg_catalog")
+	for _, name := range tables {
+		script(t, conn, fmt.Sprintf("insert into public.%s (id, t) values (7, 'x'), (8, 'y'); update public.%[1]s set t = 'z'; delete from public.%[1]s; truncate public.%[1]s", name))
+	}
+	script(t, conn, "reset role; reset search_path; drop owned by sly; drop role sly")
+	run(t, conn, []step{
+		{"select count(*) from pgq.event_template", fmt.Sprintf("(%d)", len(tables)*7-4*2)}, // where t is ignored its updates make no event
+		{"select count(*) from pg_proc where proname ~ '^_capture_\\d' and proconfig is null", "(3)"},
+	})
 }
 
 // Source: contract/pgq.md section 8, the upstream test pgq_perms.

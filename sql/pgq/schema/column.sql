@@ -93,7 +93,7 @@ begin
 end;
 $$;
 
--- SQL for the JSON form of a value, never null. Numbers and truth stay bare only
+-- SQL for the JSON form of a value, null for null. Numbers and truth stay bare only
 -- where the original's do; everything else is a string. A domain is a string.
 create or replace function pgq._sql_json(i_type oid, i_base_type oid, i_own_cast bool, i_expr text)
 returns text
@@ -101,17 +101,17 @@ language plpgsql immutable
 as $$
 begin
     if i_type in ('int2'::regtype, 'int4'::regtype, 'int8'::regtype) then
-        return 'coalesce(' || i_expr || '::text, ''null'')';
+        return i_expr || '::text';
     elsif i_type = 'timestamptz'::regtype then  -- in UTC, whatever the session's zone is
-        return 'coalesce(case when ' || i_expr || ' between ''0001-01-02 00:00+00'' and ''9999-12-31 00:00+00'''
+        return 'case when ' || i_expr || ' >= ''0001-01-02 00:00+00'' and ' || i_expr || ' <= ''9999-12-31 00:00+00'''
             || ' then left(to_json(timezone(''UTC'', ' || i_expr || '))::text, -1) || ''+00:00"'''
-            || ' else pgq._json_moment(' || i_expr || ') end, ''null'')';
+            || ' else pgq._json_moment(' || i_expr || ') end';
     elsif i_type in ('bool'::regtype, 'date'::regtype, 'timestamp'::regtype) then
-        return 'coalesce(to_json(' || i_expr || ')::text, ''null'')';
+        return 'to_json(' || i_expr || ')::text';
     elsif i_base_type in ('numeric'::regtype, 'uuid'::regtype) then  -- nothing in them needs to be escaped
-        return 'coalesce(''"'' || ' || i_expr || '::text || ''"'', ''null'')';
+        return '''"'' || ' || i_expr || '::text || ''"''';
     end if;
-    return 'coalesce(to_json(' || pgq._sql_text(i_own_cast, i_expr) || ')::text, ''null'')';
+    return 'to_json(' || pgq._sql_text(i_own_cast, i_expr) || ')::text';
 end;
 $$;
 
@@ -124,7 +124,8 @@ language plpgsql stable
 as $$
 declare
     _type      record;
-    _operator  record;
+    _schema    text;  -- and name of the operator
+    _operator  text;
 begin
     -- Most columns, without a look at the catalog.
     if i_type in ('int4'::regtype, 'int8'::regtype, 'text'::regtype, 'varchar'::regtype, 'numeric'::regtype,
@@ -137,7 +138,7 @@ begin
       into _type from pg_catalog.pg_type t where t.oid = i_type;
     if not _type.by_text and not _type.has_equality then
         select n.nspname, p.oprname
-          into _operator
+          into _schema, _operator
           from pg_catalog.pg_opclass c
           join pg_catalog.pg_am m on m.oid = c.opcmethod
           join pg_catalog.pg_amop a on a.amopfamily = c.opcfamily
@@ -158,10 +159,10 @@ begin
 
     if not _type.has_equality then
         return pgq._sql_text(i_own_cast, i_one) || ' is distinct from ' || pgq._sql_text(i_own_cast, i_other);
-    elsif _operator is null or _operator.nspname = 'pg_catalog' then
+    elsif coalesce(_schema, 'pg_catalog') = 'pg_catalog' then
         return i_one || ' is distinct from ' || i_other;
     end if;
     return format('case when %1$s is null or %2$s is null then num_nulls(%1$s, %2$s) = 1 else not %1$s operator(%3$I.%4$s) %2$s end',
-                  i_one, i_other, _operator.nspname, _operator.oprname);
+                  i_one, i_other, _schema, _operator);
 end;
 $$;

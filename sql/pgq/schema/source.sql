@@ -5,19 +5,23 @@
 -- remain for each row. Its events are those of pgq.jsontriga, byte for byte.
 
 -- JSON of a row variable: an expression that joins the columns' names and values.
--- Long rows are joined in groups, which keeps the expression shallow.
-create or replace function pgq._source_json(i_row text, i_columns text[], i_types oid[], i_base_types oid[], i_own_casts bool[])
+-- Of the columns in i_never_null it need not ask whether they are null. Long rows
+-- are joined in groups, which keeps the expression shallow.
+create or replace function pgq._source_json(
+    i_row text, i_columns text[], i_types oid[], i_base_types oid[], i_own_casts bool[], i_never_null text[])
 returns text
 language sql stable
 as $$
-    select coalesce('''{'' || ' || string_agg(part, E'\n         || '','' || ' order by part_no) || ' || ''}''', '''{}''')
+    select coalesce(string_agg('(' || part || ')', E'\n         || ' order by part_no) || ' || ''}''', '''{}''')
       from (select (place - 1) / 32 as part_no,
-                   '(' || string_agg(
-                       quote_literal(case when (place - 1) % 32 > 0 then ',' else '' end || to_json(name)::text || ':')
-                       || ' || ' || pgq._sql_json(type, base, own_cast, i_row || '.' || quote_ident(name)),
-                       E'\n         || ' order by place) || ')' as part
-              from unnest(i_columns, i_types, i_base_types, i_own_casts)
-                   with ordinality c (name, type, base, own_cast, place)
+                   string_agg(case when name = any (i_never_null) then quote_literal(key) || ' || ' || value
+                                   else format('coalesce(%L || %s, %L)', key, value, key || 'null') end,
+                              E'\n         || ' order by place) as part
+              from (select place, name,
+                           case place when 1 then '{' else ',' end || to_json(name)::text || ':' as key,
+                           pgq._sql_json(type, base, own_cast, i_row || '.' || quote_ident(name)) as value
+                      from unnest(i_columns, i_types, i_base_types, i_own_casts)
+                           with ordinality c (name, type, base, own_cast, place)) m
              group by 1) p;
 $$;
 
@@ -37,9 +41,9 @@ $$;
 -- pgq.jsontriga. Of the columns, shown are in the event, hidden are not.
 create or replace function pgq._capture_facts(
     i_queue_name text, i_table_name text, i_args text[],
-    out queue_row pgq.queue, out table_schema text, out table_name text,
+    out queue_row pgq.queue, out table_oid oid, out table_schema text, out table_name text,
     out do_deny bool, out do_backup bool, out do_ignore bool, out ev_exprs text[], out when_expr text, out keys text[],
-    out all_names text[], out all_casts bool[], out key_names text[], out key_bases oid[], out key_casts bool[],
+    out all_names text[], out all_casts bool[], out never_null text[], out key_names text[], out key_bases oid[], out key_casts bool[],
     out shown_names text[], out shown_types oid[], out shown_bases oid[], out shown_casts bool[],
     out hidden_names text[], out hidden_bases oid[], out hidden_casts bool[])
 returns record
@@ -49,6 +53,7 @@ declare
     _table  oid := pgq._table_oid(i_table_name);
     _opt    record;
 begin
+    table_oid := _table;
     select q.* into queue_row from pgq.queue q where q.queue_name = i_queue_name;
     select n.nspname, c.relname into table_schema, table_name
       from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
@@ -61,14 +66,14 @@ begin
     when_expr := _opt.when_expr;
     keys := coalesce(_opt.keys, array(select c.col_name from pgq._columns(_table) c where c.key_place is not null order by c.key_place));
 
-    select array_agg(c.col_name), array_agg(c.own_cast),
+    select array_agg(c.col_name), array_agg(c.own_cast), array_agg(c.col_name) filter (where c.key_place is not null),
            array_agg(c.col_name) filter (where is_key), array_agg(c.base_type) filter (where is_key),
            array_agg(c.own_cast) filter (where is_key),
            array_agg(c.col_name) filter (where is_shown), array_agg(c.col_type) filter (where is_shown),
            array_agg(c.base_type) filter (where is_shown), array_agg(c.own_cast) filter (where is_shown),
            array_agg(c.col_name) filter (where not is_shown), array_agg(c.base_type) filter (where not is_shown),
            array_agg(c.own_cast) filter (where not is_shown)
-      into all_names, all_casts, key_names, key_bases, key_casts,
+      into all_names, all_casts, never_null, key_names, key_bases, key_casts,
            shown_names, shown_types, shown_bases, shown_casts, hidden_names, hidden_bases, hidden_casts
       from (select c.*, c.col_name = any (_capture_facts.keys) as is_key,
                    not starts_with(c.col_name, '_pgq_ev_') and not c.col_name = any (coalesce(_opt.ignored, '{}')) as is_shown
@@ -98,7 +103,8 @@ returns text
 language plpgsql stable
 as $$
 begin
-    return pgq._source_json(i_row, i_facts.shown_names, i_facts.shown_types, i_facts.shown_bases, i_facts.shown_casts);
+    return pgq._source_json(i_row, i_facts.shown_names, i_facts.shown_types, i_facts.shown_bases, i_facts.shown_casts,
+                            coalesce(i_facts.never_null, '{}'));
 end;
 $$;
 
@@ -222,7 +228,7 @@ begin
 $f$, case _n when 0 then 'if' else 'elsif' end, _n, pgq.quote_fqname(_queue.queue_data_pfx || '_' || _n), i_rows);
     end loop;
     return _body || format($f$    else
-        raise exception 'No such queue' using errcode = 'internal_error', detail = %L;
+        raise exception 'No such queue' using errcode='internal_error', detail=%L;
     end if;
 $f$, 'queue: ' || _queue.queue_name);
 end;
@@ -238,13 +244,70 @@ begin
 end;
 $$;
 
--- Inserts of one event.
+-- Inserts of one event. A field that must be computed goes through a variable:
+-- plpgsql keeps the code of an assignment, but an insert makes its own anew each
+-- time.
 create or replace function pgq._source_event_of(i_facts record, i_fields text[])
 returns text
 language plpgsql stable
 as $$
+declare
+    _names   constant text[] := array['_type', '_data', '_extra1', '_extra2', '_extra3', '_extra4'];
+    _fields  text[] := i_fields;
+    _body    text := '';
 begin
-    return pgq._source_inserts(i_facts, 'values (' || pgq._source_head(i_facts) || array_to_string(i_fields, E',\n                ') || ')');
+    for _n in 1 .. 6 loop
+        if _fields[_n] <> 'null' and not pgq._is_constant(_fields[_n]) then
+            _body := _body || format(E'    %s := %s;\n', _names[_n], _fields[_n]);
+            _fields[_n] := _names[_n];
+        end if;
+    end loop;
+    return _body || pgq._source_inserts(i_facts, 'values (' || pgq._source_head(i_facts) || array_to_string(_fields, ', ') || ')');
+end;
+$$;
+
+-- A condition: the key is changed. Columns of the primary key are never null, so
+-- where their types are the server's own an operator of the server's says it.
+create or replace function pgq._source_new_key(i_facts record)
+returns text
+language plpgsql stable
+as $$
+begin
+    if i_facts.key_names <@ coalesce(i_facts.never_null, '{}') and pgq._are_plain(i_facts.key_bases) then
+        return (select string_agg(format('new.%1$I <> old.%1$I', k.name), ' or ' order by k.place)
+                  from unnest(i_facts.key_names) with ordinality k (name, place));
+    end if;
+    return pgq._source_differ(i_facts.key_names, i_facts.key_bases, i_facts.key_casts, 'new', 'old');
+end;
+$$;
+
+-- Types whose equality is the server's operator = and nothing else.
+create or replace function pgq._are_plain(i_types oid[])
+returns bool
+language sql immutable
+as $$
+    select i_types <@ array['int2', 'int4', 'int8', 'text', 'varchar', 'uuid', 'date', 'timestamp', 'timestamptz', 'numeric']::regtype[]::oid[];
+$$;
+
+-- The text of a function with all operators, functions and types in it qualified,
+-- if that is asked for, so that it needs no search path. It knows what the
+-- functions above write; strings and quoted names stay as they are.
+create or replace function pgq._qualified(i_source text, i_wanted bool)
+returns text
+language plpgsql immutable
+as $$
+begin
+    if not i_wanted then
+        return i_source;
+    end if;
+    return (
+        select string_agg(case when p.part ~ '^[''"]' then p.part else
+                   regexp_replace(regexp_replace(regexp_replace(p.part,
+                       ' (\|\||=|<>|>=|<=|>|\+) ', ' operator(pg_catalog.\1) ', 'g'),
+                       '(?<![\w.])(current_setting|clock_timestamp|now|nextval|to_json|timezone|left|concat)\(', 'pg_catalog.\1(', 'g'),
+                       '::text', '::pg_catalog.text', 'g') end, '' order by p.place)
+          from regexp_matches(i_source, $re$('(?:[^']|'')*'|"(?:[^"]|"")*"|[^'"]+)$re$, 'g') with ordinality m (t, place)
+         cross join lateral (select m.t[1] as part, m.place) p);
 end;
 $$;
 
@@ -256,65 +319,49 @@ language plpgsql stable
 as $$
 declare
     _unseen    constant text := pgq._source_unseen(i_facts, 'new', 'old');
-    _has_keys  constant bool := cardinality(i_facts.keys) > 0;
     _uses_row  constant bool := i_facts.when_expr is not null
                              or exists (select from generate_series(1, 6) n where pgq._source_override(i_facts, n) is not null);
-    _checks    text := '';
-    _body      text := '';
-begin
-    -- Without a key there is nothing to find the row by.
-    if not _has_keys then
-        _body := $f$    if tg_op in ('UPDATE', 'DELETE') then
-        raise exception 'Update/Delete on table without pkey';
-    end if;
-$f$;
-    else
-        if i_facts.key_names is not null then
-            _checks := format($f$        if %s then
-            raise exception 'primary key update not allowed';
-        end if;
-$f$, pgq._source_differ(i_facts.key_names, i_facts.key_bases, i_facts.key_casts, 'new', 'old'));
-        end if;
-        if _unseen is not null then
-            _checks := _checks || format($f$        if %s then
-            return null;
-        end if;
-$f$, _unseen);
-        end if;
-        if _checks <> '' then
-            _body := E'    if tg_op = ''UPDATE'' then\n' || _checks || E'    end if;\n';
-        end if;
-    end if;
-
-    if _uses_row then
-        _body := _body || $f$    if tg_op = 'DELETE' then
-        r := old;
-    elsif tg_op <> 'TRUNCATE' then
-        r := new;
-    end if;
-$f$;
-    end if;
-    if i_facts.when_expr is not null then
-        _body := _body || format($f$    if tg_op <> 'TRUNCATE' then
-        if (%1$s) is null then
-            raise exception 'when= should not be NULL';
-        elsif not (%1$s) then
-            return null;
-        end if;
-    end if;
-$f$, pgq._qualify_columns(i_facts.when_expr, i_facts.all_names));
-    end if;
-
-    _body := _body || pgq._source_lookup(i_facts) || format($f$    if _special or clock_timestamp() > now() + interval '10 minutes' then
+    _check     constant text := format($f$    if _special or clock_timestamp() > (now() + interval '10 minutes') then
         perform pgq._check_insert(%L, 1);
     end if;
 $f$, (i_facts.queue_row).queue_name);
-    _body := _body || E'    if tg_op = ''INSERT'' then\n' || pgq._source_event_of(i_facts, pgq._source_fields(i_facts, 'INSERT', 'new', 'old'));
-    if _has_keys then
-        _body := _body || E'    elsif tg_op = ''UPDATE'' then\n' || pgq._source_event_of(i_facts, pgq._source_fields(i_facts, 'UPDATE', 'new', 'old'))
-              || E'    elsif tg_op = ''DELETE'' then\n' || pgq._source_event_of(i_facts, pgq._source_fields(i_facts, 'DELETE', 'old', 'old'));
+    _op        text;
+    _row       text;
+    _body      text := pgq._source_lookup(i_facts);
+begin
+    foreach _op in array array['INSERT', 'UPDATE', 'DELETE'] loop
+        _row := case _op when 'DELETE' then 'old' else 'new' end;
+        _body := _body || format(E'    %s tg_op = %L then\n', case _op when 'INSERT' then 'if' else 'elsif' end, _op);
+        if _op <> 'INSERT' and cardinality(i_facts.keys) = 0 then  -- nothing would tell which row it was
+            _body := _body || E'    raise exception ''Update/Delete on table without pkey'';\n';
+            continue;
+        end if;
+        if _op = 'UPDATE' and i_facts.key_names is not null then
+            _body := _body || format($f$    if %s then
+        raise exception 'primary key update not allowed';
     end if;
-    return _body || E'    else\n' || pgq._source_event_of(i_facts, pgq._source_truncate(i_facts)) || E'    end if;\n';
+$f$, pgq._source_new_key(i_facts));
+        end if;
+        if _op = 'UPDATE' and _unseen is not null then
+            _body := _body || format($f$    if %s then
+        return null;
+    end if;
+$f$, _unseen);
+        end if;
+        if _uses_row then
+            _body := _body || format(E'    r := %s;\n', _row);
+        end if;
+        if i_facts.when_expr is not null then
+            _body := _body || format($f$    if (%1$s) is null then
+        raise exception 'when= should not be NULL';
+    elsif not (%1$s) then
+        return null;
+    end if;
+$f$, pgq._qualify_columns(i_facts.when_expr, i_facts.all_names));
+        end if;
+        _body := _body || _check || pgq._source_event_of(i_facts, pgq._source_fields(i_facts, _op, _row, 'old'));
+    end loop;
+    return _body || E'    else\n' || _check || pgq._source_event_of(i_facts, pgq._source_truncate(i_facts)) || E'    end if;\n';
 end;
 $$;
 
@@ -377,8 +424,8 @@ $f$;
         end if;
     end loop;
     return _body || E'    else\n' || pgq._source_event_of(i_facts, pgq._source_truncate(i_facts)) || format($f$    end if;
-    get diagnostics _events = row_count;
-    if _events > 0 and (_special or clock_timestamp() > now() + interval '10 minutes') then
+    get diagnostics _events := row_count;
+    if _events > 0 and (_special or clock_timestamp() > (now() + interval '10 minutes')) then
         perform pgq._check_insert(%L, _events);
     end if;
 $f$, (i_facts.queue_row).queue_name);
@@ -407,8 +454,8 @@ language plpgsql stable
 as $$
 declare
     _facts         record;
-    _by_statement  constant bool := coalesce('statement' = any (i_args), false);
     _named         text;
+    _variables     text;
     _body          text;
 begin
     select * into _facts from pgq._capture_facts(i_queue_name, i_table_name, i_args);
@@ -417,35 +464,56 @@ begin
     end if;
     _named := _facts.table_schema || '.' || _facts.table_name;
 
-    _body := format($f$
+    if _facts.do_deny then
+        _body := format(E'    raise exception ''%%'', %L || tg_op || '')'';\n',
+                        format('Table ''%s'' to queue ''%s'': change not allowed (', _named, i_queue_name));
+    elsif 'statement' = any (i_args) then
+        _body := pgq._source_statements(_facts);
+    else
+        _body := pgq._source_rows(_facts);
+    end if;
+    -- Each call makes room for every variable: only for those that it uses.
+    select string_agg(format('    %-9s pg_catalog.%s;', v.name, v.type), E'\n' order by v.place) into _variables
+      from (values (1, '_current', 'int4'), (2, '_special', 'bool'), (3, '_events', 'int8'), (4, 'r', 'record'),
+                   (5, '_type', 'text'), (6, '_data', 'text'), (7, '_extra1', 'text'), (8, '_extra2', 'text'),
+                   (9, '_extra3', 'text'), (10, '_extra4', 'text')) v (place, name, type)
+     where _body ~ ('\m' || v.name || '\M');
+    return pgq._qualified(format($f$
 #variable_conflict use_column
--- Made by pgq.create_capture from the table's definition: change that, not this.
+-- Made by pgq.create_capture from what the table looks like: change that, not this.
 declare
-    _current  int4;
-    _special  bool;
 %s
 begin
-    if current_setting('session_replication_role') = 'local'
-       or current_setting('skytools.replaying', true) = %L then
+    if current_setting('session_replication_role') = 'local' or current_setting('skytools.replaying', true) = %L then
         return null;
     end if;
-$f$, case when _by_statement then '    _events   int8;' else '    r         record;' end, i_queue_name);
-
-    if _facts.do_deny then
-        _body := _body || format(E'    raise exception ''%%'', %L || tg_op || '')'';\n',
-                                 format('Table ''%s'' to queue ''%s'': change not allowed (', _named, i_queue_name));
-    elsif _by_statement then
-        _body := _body || pgq._source_statements(_facts);
-    else
-        _body := _body || pgq._source_rows(_facts);
-    end if;
-    return _body || E'    return null;\nend;\n';
+%s    return null;
+end;
+$f$, _variables, i_queue_name, _body), pgq._capture_settings(_facts.table_oid, i_args) = '');
 end;
 $$;
 
--- The settings that a capture function pins, because the text of a column or of
--- an expression depends on them, each as a SET clause. Columns of int, text and
--- the like need none, and their tables do not pay for it. Where a statement's old
+-- Says whether the text of a capture function can be qualified whole: it has no
+-- expressions of users, and compares only what the server's operators compare.
+create or replace function pgq._needs_no_path(i_table oid, i_args text[])
+returns bool
+language plpgsql stable
+as $$
+declare
+    _opt  record;
+begin
+    select * into _opt from pgq._read_options(array_remove(i_args, 'statement'));
+    return _opt.when_expr is null and num_nonnulls(variadic _opt.ev_exprs) = 0 and _opt.ignored is null and _opt.keys is null
+       and ('statement' = any (i_args)
+            or coalesce((select pgq._are_plain(array_agg(c.base_type)) from pgq._columns(i_table) c where c.key_place is not null), true));
+end;
+$$;
+
+-- The settings that a capture function pins, each as a SET clause: those that the
+-- text of a column or of an expression depends on. Each call pays for them, about a
+-- tenth of its time; tables with columns of int, text, timestamptz and the like
+-- need none. Then not even the search path is pinned, for the whole text is
+-- qualified (_qualified). Where a statement's old
 -- and new rows are joined the plan must not be one for few rows: it is kept, and
 -- the next statement may have many.
 create or replace function pgq._capture_settings(i_table oid, i_args text[])
@@ -482,12 +550,14 @@ as $$
                                 'box'::regtype, 'path'::regtype, 'polygon'::regtype, 'circle'::regtype)
                        or (t.typtype = 'b' and t.typcategory <> 'A' and t.oid >= 16384)) as digits
           from part join pg_catalog.pg_type t on t.oid = part.type)
-    select concat_ws(' ',
+    select case when plain.settings = '' and qualified then '' else concat_ws(' ', 'set search_path = pg_catalog, pg_temp', nullif(plain.settings, '')) end
+      from need
+     cross join lateral (select pgq._needs_no_path(i_table, i_args) as qualified) q
+     cross join lateral (select concat_ws(' ',
                case when datestyle or everything then 'set datestyle = ''ISO, MDY''' end,
                case when timezone or everything then 'set timezone = ''UTC''' end,
                case when intervalstyle or everything then 'set intervalstyle = ''postgres''' end,
                case when bytea_output or everything then 'set bytea_output = ''hex''' end,
                case when digits or everything then 'set extra_float_digits = ''1''' end,
-               case when is_joined then 'set enable_nestloop = off' end)
-      from need;
+               case when is_joined then 'set enable_nestloop = off' end) as settings) plain;
 $$;

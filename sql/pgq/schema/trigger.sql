@@ -24,7 +24,7 @@ begin
     for _n in 1 .. coalesce(cardinality(i_columns), 0) loop
         _column := '($1).' || quote_ident(i_columns[_n]);
         _list := _list || case when _n > 1 then ', ' else '' end
-              || case i_format when 'json' then pgq._sql_json(i_types[_n], i_base_types[_n], i_own_casts[_n], _column)
+              || case i_format when 'json' then 'coalesce(' || pgq._sql_json(i_types[_n], i_base_types[_n], i_own_casts[_n], _column) || ', ''null'')'
                                else pgq._sql_text(i_own_casts[_n], _column) end;
     end loop;
     execute 'select array[' || _list || ']::text[]' into _values using i_row;
