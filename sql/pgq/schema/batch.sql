@@ -245,23 +245,30 @@ end;
 $$;
 
 -- The query for the events of a batch: those that were not visible at its first
--- tick and are at its last. Long transactions that ended between the two are
--- named one by one, so that they do not widen the range that is scanned.
+-- tick and are at its last. Long transactions that ended between the two are named
+-- one by one, so that they do not widen the range that is scanned; those close to
+-- the range are taken into it. What the two snapshots say is written out as plain
+-- comparisons, which cost each event less than to ask the snapshots.
 -- The text ends in " order by 1", which get_batch_cursor relies on.
 create or replace function pgq.batch_event_sql(x_batch_id int8)
 returns text
 language plpgsql
 as $$
 declare
-    _batch   record;
-    _start   int8;
-    _xid     int8;
-    _late    int8[] := '{}';
-    _table   text;
-    _where   text;
-    _parts   text[] := '{}';
+    _columns  constant text := 'select ev_id, ev_time, ev_txid, ev_retry, ev_type, ev_data, ev_extra1, ev_extra2, ev_extra3, ev_extra4';
+    _batch    record;
+    _start    int8;
+    _open     int8[];         -- still running at the last tick
+    _near     int8[] := '{}'; -- ended since the first tick, and in the range
+    _late     int8[] := '{}'; -- the same, before it
+    _xid      int8;
+    _range    text;
+    _table    text;
+    _from     text;
+    _parts    text[] := '{}';
 begin
-    select s.sub_id, l.tick_snapshot as last, n.tick_snapshot as cur
+    select s.sub_id, l.tick_snapshot as last, n.tick_snapshot as cur,
+           txid_snapshot_xmax(l.tick_snapshot) as first, txid_snapshot_xmax(n.tick_snapshot) as until
       into _batch
       from pgq.subscription s
       join pgq.tick l on l.tick_queue = s.sub_queue and l.tick_id = s.sub_last_tick
@@ -271,7 +278,7 @@ begin
         raise exception 'batch not found';
     end if;
 
-    _start := txid_snapshot_xmax(_batch.last);
+    _start := _batch.first;
     for _xid in
         select x from txid_snapshot_xip(_batch.last) x
          where txid_visible_in_snapshot(x, _batch.cur)
@@ -279,25 +286,25 @@ begin
     loop
         if cardinality(_late) = 0 and _start - _xid <= 100 then
             _start := _xid;
+            _near := _xid || _near;
         else
             _late := _xid || _late;
         end if;
     end loop;
+    _range := format(' and ev_txid between %s and %s', _start, _batch.until - 1);
+    _open := array(select x from txid_snapshot_xip(_batch.cur) x where x >= _start order by x);
+    if cardinality(_open) > 0 then
+        _range := _range || format(' and ev_txid not in (%s)', array_to_string(_open, ', '));
+    end if;
+    if cardinality(_near) > 0 then
+        _range := _range || format(' and (ev_txid >= %s or ev_txid in (%s))', _batch.first, array_to_string(_near, ', '));
+    end if;
 
     for _table in select t from pgq.batch_event_tables(x_batch_id) t loop
-        _where := format(' from %s where (ev_owner is null or ev_owner = %s)',
-                         pgq.quote_fqname(_table), _batch.sub_id);
-        _parts := _parts || (
-            'select ev_id, ev_time, ev_txid, ev_retry, ev_type, ev_data, ev_extra1, ev_extra2, ev_extra3, ev_extra4'
-            || _where
-            || format(' and ev_txid between %s and %s', _start, txid_snapshot_xmax(_batch.cur))
-            || format(' and txid_visible_in_snapshot(ev_txid, %L)', _batch.cur)
-            || format(' and not txid_visible_in_snapshot(ev_txid, %L)', _batch.last));
+        _from := format(' from %s where (ev_owner is null or ev_owner = %s)', pgq.quote_fqname(_table), _batch.sub_id);
+        _parts := _parts || (_columns || _from || _range);
         if cardinality(_late) > 0 then
-            _parts := _parts || (
-                'select ev_id, ev_time, ev_txid, ev_retry, ev_type, ev_data, ev_extra1, ev_extra2, ev_extra3, ev_extra4'
-                || _where
-                || format(' and ev_txid in (%s)', array_to_string(_late, ', ')));
+            _parts := _parts || (_columns || _from || format(' and ev_txid in (%s)', array_to_string(_late, ', ')));
         end if;
     end loop;
     if cardinality(_parts) = 0 then

@@ -111,8 +111,12 @@ func cost(ctx context.Context, conn *pg.Conn, text string) (time.Duration, error
 
 // processorTime is what a process has used so far.
 // Source: Linux documentation, Scheduler Statistics, /proc/<pid>/schedstat.
-func processorTime[T ~int | ~uint32](pid T) (time.Duration, bool) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/schedstat", pid))
+func processorTime[T ~int32 | ~uint32](pid T) (time.Duration, bool) {
+	return schedstat(fmt.Sprintf("/proc/%d/schedstat", pid))
+}
+
+func schedstat(path string) (time.Duration, bool) {
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return 0, false
 	}

@@ -59,16 +59,25 @@ queues:
     tables: {"public.t_*": {copy: no}}
 `
 
+// built is a new folder with the program in it.
+func built(ctx context.Context) (dir, program string, err error) {
+	if dir, err = os.MkdirTemp("", "skytools-bench-"); err != nil {
+		return "", "", err
+	}
+	program = filepath.Join(dir, "skytools")
+	if out, err := exec.CommandContext(ctx, "go", "build", "-o", program, "./cmd/skytools").CombinedOutput(); err != nil {
+		os.RemoveAll(dir)
+		return "", "", fmt.Errorf("build: %w\n%s", err, out)
+	}
+	return dir, program, nil
+}
+
 func planTenThousand(ctx context.Context) (t tenThousand, err error) {
-	dir, err := os.MkdirTemp("", "skytools-bench-")
+	dir, program, err := built(ctx)
 	if err != nil {
 		return t, err
 	}
 	defer os.RemoveAll(dir)
-	program := filepath.Join(dir, "skytools")
-	if out, err := exec.CommandContext(ctx, "go", "build", "-o", program, "./cmd/skytools").CombinedOutput(); err != nil {
-		return t, fmt.Errorf("build: %w\n%s", err, out)
-	}
 	yaml := filepath.Join(dir, "bench.yaml")
 	if err := os.WriteFile(yaml, []byte(topology), 0o644); err != nil {
 		return t, err
