@@ -3,8 +3,8 @@
 // One statement looks at all queues, and pgq decides by each queue's own settings
 // whether it is time. The loop knows only when to ask again:
 //
-//	idle   no queue has new events: after half of the smallest ticker_max_lag, so
-//	       that the first event of a quiet queue waits no longer than that
+//	idle   no queue has new events: after two thirds of the smallest ticker_max_lag,
+//	       so that the first event of a quiet queue waits no longer than that
 //	busy   events wait for their tick: when the first of them is due, and at least
 //	       every 100 ms, because ticker_max_count may be reached before
 //	asked  somebody notified pgq_force_tick: now. A queue's name as payload makes
@@ -188,7 +188,7 @@ func (t *Ticker) rest(r Round) time.Duration {
 	case !t.ours: // it does not tell whether queues are busy
 		d = min(r.MaxLag/10, time.Second)
 	case r.Busy == 0:
-		d = min(r.MaxLag/2, longest)
+		d = min(r.MaxLag*2/3, longest)
 	default:
 		d = min(r.MaxLag, flowing)
 		if r.Due >= 0 {
