@@ -105,9 +105,9 @@ func annotate(w io.Writer, level string, at spec.Pos, title, text string) {
 	data := strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A")
 	place := ""
 	if at.File != "" {
-		place = fmt.Sprintf("file=%s,line=%d,col=%d,", property.Replace(clean(at.File)), at.Line, at.Column)
+		place = fmt.Sprintf("file=%s,line=%d,col=%d,", property.Replace(Clean(at.File)), at.Line, at.Column)
 	}
-	fmt.Fprintf(w, "::%s %stitle=%s::%s\n", level, place, property.Replace(clean(title)), data.Replace(clean(text)))
+	fmt.Fprintf(w, "::%s %stitle=%s::%s\n", level, place, property.Replace(Clean(title)), data.Replace(Clean(text)))
 }
 
 type suite struct {

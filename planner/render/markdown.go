@@ -67,7 +67,7 @@ var special = regexp.MustCompile("[\\\\`*_\\[\\]<>&|~#]")
 
 // prose writes a text so that Markdown shows it as it is.
 func prose(text string) string {
-	text = special.ReplaceAllStringFunc(clean(text), func(c string) string {
+	text = special.ReplaceAllStringFunc(Clean(text), func(c string) string {
 		switch c {
 		case "<":
 			return "&lt;"
@@ -83,7 +83,7 @@ func prose(text string) string {
 
 // code writes a text in the font of code, where nothing in it means anything.
 func code(text string) string {
-	text = clean(text)
+	text = Clean(text)
 	fence := "`"
 	for strings.Contains(text, fence) {
 		fence += "`"

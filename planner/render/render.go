@@ -26,7 +26,7 @@ type Paint func(what, text string) string
 type ink string
 
 func (p Paint) do(what, text string) ink {
-	if text = clean(text); p == nil || text == "" {
+	if text = Clean(text); p == nil || text == "" {
 		return ink(text)
 	}
 	return ink(p(what, text))
@@ -38,15 +38,16 @@ func say(w io.Writer, format string, args ...any) {
 		switch a := a.(type) {
 		case ink, int:
 		default:
-			args[i] = clean(fmt.Sprint(a))
+			args[i] = Clean(fmt.Sprint(a))
 		}
 	}
 	fmt.Fprintf(w, format, args...)
 }
 
-// clean writes out what a terminal would obey: control characters, and marks that
-// turn the direction of writing.
-func clean(text string) string {
+// Clean is text from a database, fit for a terminal: on one line, and what a terminal
+// would obey is written out: control characters, and marks that cannot be seen or turn
+// the direction of writing.
+func Clean(text string) string {
 	if !strings.ContainsFunc(text, obeyed) && utf8.ValidString(text) {
 		return text
 	}
@@ -57,6 +58,8 @@ func clean(text string) string {
 			out.WriteString(`\n`)
 		case r == '\t':
 			out.WriteString(`\t`)
+		case r == '\r':
+			out.WriteString(`\r`)
 		case obeyed(r) && r < 0x100:
 			fmt.Fprintf(&out, `\x%02x`, r)
 		case obeyed(r):
@@ -69,11 +72,11 @@ func clean(text string) string {
 }
 
 func obeyed(r rune) bool {
-	return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029' || r == '\ufeff'
+	return unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp)
 }
 
 // width is the number of characters of a text.
-func width(text string) int { return utf8.RuneCountInString(clean(text)) }
+func width(text string) int { return utf8.RuneCountInString(Clean(text)) }
 
 // gap fills a line up to the column where remarks begin.
 func gap(line string) ink { return ink(strings.Repeat(" ", max(2, 60-width(line)))) }
@@ -98,7 +101,7 @@ func value(path string, v any) string {
 		if v == "" {
 			return `""`
 		}
-		return clean(v)
+		return Clean(v)
 	case float64:
 		if strings.HasSuffix(path, "_lag") || strings.HasSuffix(path, "_period") {
 			return spec.Duration(v * 1e9).String()
@@ -107,11 +110,11 @@ func value(path string, v any) string {
 	case []any:
 		items := make([]string, len(v))
 		for i, item := range v {
-			items[i] = clean(fmt.Sprint(item))
+			items[i] = Clean(fmt.Sprint(item))
 		}
 		return "[" + strings.Join(items, ", ") + "]"
 	}
-	return clean(fmt.Sprint(v))
+	return Clean(fmt.Sprint(v))
 }
 
 // change writes a setting before and after.

@@ -215,7 +215,7 @@ func field(w io.Writer, c *planner.Change, f planner.Field, o TextOptions) {
 		}
 		return
 	}
-	line := fmt.Sprintf("      %-19s %s", clean(f.Path), change(f))
+	line := fmt.Sprintf("      %-19s %s", Clean(f.Path), change(f))
 	say(w, "%s%s%s\n", line, gap(line), o.Paint.do("dim", causeOf(c, f)))
 }
 
@@ -417,7 +417,7 @@ func told(p *planner.Plan, h planner.Hazard) bool {
 // shellArg writes a text as one word for a shell that people paste into.
 func shellArg(s string) string {
 	if strings.ContainsFunc(s, obeyed) { // bash and zsh
-		return "$'" + strings.ReplaceAll(clean(strings.ReplaceAll(s, `\`, `\\`)), "'", `\'`) + "'"
+		return "$'" + strings.ReplaceAll(Clean(strings.ReplaceAll(s, `\`, `\\`)), "'", `\'`) + "'"
 	}
 	if s == "" || strings.ContainsAny(s, " '\"\\;*?$&|<>()`!#~[]{}=") {
 		return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
@@ -429,7 +429,7 @@ func shellArg(s string) string {
 func Summary(p *planner.Plan, root string) string {
 	s := p.Summary
 	if p.Empty() && s.Unobserved == 0 && p.Errors() == 0 {
-		return clean(fmt.Sprintf("No changes: %s on %s match %s.", count(s.Unchanged, "object"), count(len(p.Nodes), "database"), orHere(root)))
+		return Clean(fmt.Sprintf("No changes: %s on %s match %s.", count(s.Unchanged, "object"), count(len(p.Nodes), "database"), orHere(root)))
 	}
 	var parts []string
 	for _, x := range []struct {

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/skytools-go/skytools/planner"
+	"github.com/skytools-go/skytools/planner/render"
 	"github.com/skytools-go/skytools/spec"
 	"github.com/skytools-go/skytools/sql"
 	"github.com/skytools-go/skytools/sql/pg"
@@ -151,7 +152,7 @@ type openQueue struct {
 }
 
 // address is NAME@DATABASE, for people.
-func (q *openQueue) address() string { return visible(q.Name + "@" + q.place.name) }
+func (q *openQueue) address() string { return render.Clean(q.Name + "@" + q.place.name) }
 
 // permit says which role is needed when a privilege is missing.
 func (q *openQueue) permit(err error, group string) error {
@@ -311,12 +312,12 @@ func noQueue(found []finding, set *spec.Set, text, name string, within []finding
 		}
 		near := spec.Nearest(text[at+1:], all)
 		if near != "" {
-			return usage("queue %q: there is no database %q; did you mean %s?", text, text[at+1:], visible(text[:at]+"@"+near))
+			return usage("queue %q: there is no database %q; did you mean %s?", text, text[at+1:], render.Clean(text[:at]+"@"+near))
 		}
 	}
 	err := fmt.Sprintf("there is no queue %q on %s", name, strings.Join(databases, ", "))
 	if near := spec.Nearest(name, names); near != "" {
-		return usage("%s; did you mean %s?", err, visible(near))
+		return usage("%s; did you mean %s?", err, render.Clean(near))
 	}
 	if len(names) == 0 {
 		return usage("%s, nor any other", err)
@@ -339,12 +340,12 @@ func (q *openQueue) consumer(ctx context.Context, tx *pg.Tx, name string) (*pgq.
 		names = append(names, c.Name)
 	}
 	if near := spec.Nearest(name, names); near != "" {
-		return nil, nil, usage("queue %s has no consumer %q; did you mean %s?", q.address(), name, visible(near))
+		return nil, nil, usage("queue %s has no consumer %q; did you mean %s?", q.address(), name, render.Clean(near))
 	}
 	if len(names) == 0 {
 		return nil, nil, usage("queue %s has no consumer %q, nor any other", q.address(), name)
 	}
-	return nil, nil, usage("queue %s has no consumer %q; it has %s", q.address(), name, visible(strings.Join(names, ", ")))
+	return nil, nil, usage("queue %s has no consumer %q; it has %s", q.address(), name, render.Clean(strings.Join(names, ", ")))
 }
 
 // confirm wants a yes: by the flag, or from a person.

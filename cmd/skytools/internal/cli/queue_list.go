@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/skytools-go/skytools/planner/render"
 	"github.com/skytools-go/skytools/spec"
 	"github.com/skytools-go/skytools/sql/pg"
 	"github.com/skytools-go/skytools/sql/pgq"
@@ -227,7 +228,7 @@ func (a *app) printQueues(entries []databaseEntry) {
 		slices.SortStableFunc(d.Queues, func(x, y queueEntry) int { return cmp.Compare(x.Name, y.Name) })
 		for _, q := range d.Queues {
 			queues++
-			g.add("bold", visible(q.Name+"@"+d.Name), number(q.Tick), age(q.TickAge), number(q.NewEvents), "new", rate(q.EventsPerSecond),
+			g.add("bold", render.Clean(q.Name+"@"+d.Name), number(q.Tick), age(q.TickAge), number(q.NewEvents), "new", rate(q.EventsPerSecond),
 				megabytes(q.Bytes), strings.Join(q.changed, ", "))
 			for _, c := range q.Consumers {
 				if strings.HasPrefix(c.Name, ".") && !a.verbose {
@@ -238,7 +239,7 @@ func (a *app) printQueues(entries []databaseEntry) {
 					style = "update"
 					behind++
 				}
-				g.add(style, "  "+visible(c.Name), number(c.Tick), age(c.Lag), number(c.Pending), "pending", "", "", strings.Join(note, ", "))
+				g.add(style, "  "+render.Clean(c.Name), number(c.Tick), age(c.Lag), number(c.Pending), "pending", "", "", strings.Join(note, ", "))
 			}
 		}
 	}
@@ -249,7 +250,7 @@ func (a *app) printQueues(entries []databaseEntry) {
 	}
 	for _, d := range entries {
 		if d.Error != "" {
-			fmt.Fprintf(a.Out, "%s\n", a.painted("drop", visible(d.Name)+"  "+strings.TrimSpace(d.Error)))
+			fmt.Fprintf(a.Out, "%s\n", a.painted("drop", render.Clean(d.Name)+"  "+strings.TrimSpace(d.Error)))
 		}
 	}
 	if queues == 0 && !slices.ContainsFunc(entries, func(d databaseEntry) bool { return d.Error != "" }) {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/skytools-go/skytools/planner/render"
 	"github.com/skytools-go/skytools/spec"
 	"github.com/skytools-go/skytools/sql/pg"
 	"github.com/skytools-go/skytools/sql/pgq"
@@ -109,7 +110,7 @@ func (a *app) retryEvents(ctx context.Context, q *openQueue, consumer string, id
 		return fmt.Errorf("read the retry queue of %s: %w", q.address(), q.permit(err, "pgq_admin"))
 	}
 	if gone := missingIDs(found, ids); len(gone) > 0 {
-		return &codeError{code: exitUsage, message: fmt.Sprintf("no event %s waits for consumer %s", strings.Join(gone, ", "), visible(consumer)), hint: "skytools queue retry --list shows those that wait"}
+		return &codeError{code: exitUsage, message: fmt.Sprintf("no event %s waits for consumer %s", strings.Join(gone, ", "), render.Clean(consumer)), hint: "skytools queue retry --list shows those that wait"}
 	}
 	switch {
 	case f.drop:
@@ -122,7 +123,7 @@ func (a *app) retryEvents(ctx context.Context, q *openQueue, consumer string, id
 		}
 		return a.count(n, "due now")
 	}
-	return a.listRetries(found, visible(consumer))
+	return a.listRetries(found, render.Clean(consumer))
 }
 
 func missingIDs(found []pgq.RetryEvent, ids []int64) (gone []string) {
@@ -179,7 +180,7 @@ func (a *app) dropRetries(ctx context.Context, q *openQueue, c *pgq.ConsumerDeta
 	if a.format == "text" {
 		a.printRetries(found)
 	}
-	if err := a.confirm(yes, fmt.Sprintf("Discard %s of consumer %s, for good?", counted(len(found), "event"), visible(c.Name))); err != nil {
+	if err := a.confirm(yes, fmt.Sprintf("Discard %s of consumer %s, for good?", counted(len(found), "event"), render.Clean(c.Name))); err != nil {
 		return err
 	}
 	var ids []int64
@@ -214,7 +215,7 @@ func (a *app) retryBatch(ctx context.Context, q *openQueue, consumer, delay stri
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("retry the batch of consumer %s: %w", visible(consumer), q.permit(err, "pgq_reader"))
+		return fmt.Errorf("retry the batch of consumer %s: %w", render.Clean(consumer), q.permit(err, "pgq_reader"))
 	}
 	return a.count(int64(n), "put aside, to be delivered again in "+wait.String()+"; the batch is still open")
 }
@@ -223,7 +224,7 @@ func (a *app) retryBatch(ctx context.Context, q *openQueue, consumer, delay stri
 func noBatch(c *pgq.ConsumerDetail, all []pgq.ConsumerDetail) error {
 	var members []string
 	for _, m := range openMembers(c, all) {
-		members = append(members, visible(m.Name))
+		members = append(members, render.Clean(m.Name))
 	}
 	if len(members) > 0 {
 		return usage("it has no batch open, but members have: name one of %s", strings.Join(members, ", "))

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/skytools-go/skytools/planner/render"
 	"github.com/skytools-go/skytools/sql/pg"
 	"github.com/skytools-go/skytools/sql/pgq"
 )
@@ -74,7 +75,7 @@ func (q *openQueue) captures(ctx context.Context) ([]pgq.Capture, error) {
 
 func (a *app) printQueue(q queueEntry, captures []pgq.Capture) {
 	say := func(format string, args ...any) { fmt.Fprintf(a.Out, format+"\n", args...) }
-	say("%s", a.painted("bold", visible(q.Name+"@"+q.Database)))
+	say("%s", a.painted("bold", render.Clean(q.Name+"@"+q.Database)))
 	say("\nSettings")
 	for _, s := range settings(q.Settings) {
 		line := fmt.Sprintf("  %-20s %s", s.name, s.value)
@@ -123,7 +124,7 @@ func (a *app) printTables(say func(string, ...any), q queueEntry) {
 		if i == q.CurrentTable {
 			note = "  takes events since " + q.Switched.UTC().Format("2006-01-02 15:04:05Z")
 		}
-		say("  %-20s %10s%s", visible(t.Name), size, a.painted("ok", note))
+		say("  %-20s %10s%s", render.Clean(t.Name), size, a.painted("ok", note))
 	}
 	say("  %s", rotation(q))
 }
@@ -132,7 +133,7 @@ func (a *app) printTables(say func(string, ...any), q queueEntry) {
 func rotation(q queueEntry) string {
 	for _, c := range q.Consumers {
 		if c.HoldsBack > 0 {
-			return fmt.Sprintf("The next rotation is due for %s and waits for consumer %s at tick %s.", ago(q.Due), visible(c.Name), number(c.Tick))
+			return fmt.Sprintf("The next rotation is due for %s and waits for consumer %s at tick %s.", ago(q.Due), render.Clean(c.Name), number(c.Tick))
 		}
 	}
 	switch {
@@ -163,7 +164,7 @@ func (a *app) consumerLines(all []consumerEntry) []string {
 		if c.HoldsBack > 0 {
 			note, style = "holds back rotation", "update"
 		}
-		g.add(style, indent+visible(c.Name), number(c.Tick), age(c.Lag), ago(c.LastSeen), number(c.Pending), batch, retries, note)
+		g.add(style, indent+render.Clean(c.Name), number(c.Tick), age(c.Lag), ago(c.LastSeen), number(c.Pending), batch, retries, note)
 	}
 	for _, c := range all {
 		if c.MemberOf != nil {
@@ -205,7 +206,7 @@ func captureLines(all []pgq.Capture) []string {
 		if c.Generated {
 			how = "generated"
 		}
-		g.add("", visible(c.Table), "trigger "+visible(c.Trigger), visible(strings.Join(append([]string{how}, c.Args...), " ")), note)
+		g.add("", render.Clean(c.Table), "trigger "+render.Clean(c.Trigger), render.Clean(strings.Join(append([]string{how}, c.Args...), " ")), note)
 	}
 	return g.lines(plain, 0)
 }

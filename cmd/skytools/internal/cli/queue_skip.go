@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/skytools-go/skytools/planner/render"
 	"github.com/skytools-go/skytools/sql/pg"
 	"github.com/skytools-go/skytools/sql/pgq"
 	"github.com/skytools-go/skytools/sql/pgqnode"
@@ -95,29 +96,29 @@ type move struct {
 func (a *app) skipTo(ctx context.Context, q *openQueue, consumer string, g goal, yes bool) error {
 	m, err := a.planMove(ctx, q, consumer, g)
 	if err != nil {
-		return fmt.Errorf("move consumer %s: %w", visible(consumer), q.permit(err, "pgq_reader"))
+		return fmt.Errorf("move consumer %s: %w", render.Clean(consumer), q.permit(err, "pgq_reader"))
 	}
 	if m.From == m.To && m.Dropped == nil {
 		if a.format == "json" {
 			return a.encode(m)
 		}
-		fmt.Fprintf(a.Out, "Consumer %s is at tick %d already.\n", visible(consumer), m.To)
+		fmt.Fprintf(a.Out, "Consumer %s is at tick %d already.\n", render.Clean(consumer), m.To)
 		return nil
 	}
 	if a.format == "text" {
 		m.tell(a)
 	}
-	if err := a.confirm(yes, fmt.Sprintf("Move consumer %s?", visible(consumer))); err != nil {
+	if err := a.confirm(yes, fmt.Sprintf("Move consumer %s?", render.Clean(consumer))); err != nil {
 		return err
 	}
 	if err := m.carryOut(ctx, q); err != nil {
-		return fmt.Errorf("move consumer %s: %w", visible(consumer), q.permit(moved(err, "its position"), "pgq_reader"))
+		return fmt.Errorf("move consumer %s: %w", render.Clean(consumer), q.permit(moved(err, "its position"), "pgq_reader"))
 	}
 	m.Done = true
 	if a.format == "json" {
 		return a.encode(m)
 	}
-	fmt.Fprintf(a.Out, "Consumer %s is at tick %d.\n", visible(consumer), m.To)
+	fmt.Fprintf(a.Out, "Consumer %s is at tick %d.\n", render.Clean(consumer), m.To)
 	return nil
 }
 
@@ -165,7 +166,7 @@ func (q *openQueue) movable(ctx context.Context, tx *pg.Tx, c *pgq.ConsumerDetai
 		return refused("it is a watermark of a cascade, which says what no node needs any more; moved by hand it would lose events of subscribers", "look at the cascade with: skytools status")
 	}
 	if c.MemberOf != nil {
-		return refused(fmt.Sprintf("it is a member of consumer %s and has no position of its own", visible(*c.MemberOf)), "move "+visible(*c.MemberOf))
+		return refused(fmt.Sprintf("it is a member of consumer %s and has no position of its own", render.Clean(*c.MemberOf)), "move "+render.Clean(*c.MemberOf))
 	}
 	var readers []string
 	readersOf := pgqnode.Readers(q.Name)
@@ -189,7 +190,7 @@ func (q *openQueue) movable(ctx context.Context, tx *pg.Tx, c *pgq.ConsumerDetai
 func refuseBack(members []pgq.ConsumerDetail) error {
 	var open []string
 	for _, m := range members {
-		open = append(open, fmt.Sprintf("%s (ticks %s to %s)", visible(m.Name), number(m.Tick), number(m.BatchEnd)))
+		open = append(open, fmt.Sprintf("%s (ticks %s to %s)", render.Clean(m.Name), number(m.Tick), number(m.BatchEnd)))
 	}
 	return &codeError{code: exitApproval, message: "members have batches open, whose events would come twice: " + strings.Join(open, ", "), hint: "stop the members, or let them finish, then run the same command again"}
 }
@@ -224,9 +225,9 @@ func (m *move) tell(a *app) {
 		way = "back"
 	}
 	if m.To == m.From {
-		fmt.Fprintf(a.Out, "Consumer %s stays at tick %d.\n", visible(m.Consumer), m.From)
+		fmt.Fprintf(a.Out, "Consumer %s stays at tick %d.\n", render.Clean(m.Consumer), m.From)
 	} else {
-		fmt.Fprintf(a.Out, "Consumer %s moves %s from tick %d to tick %d.\n", visible(m.Consumer), way, m.From, m.To)
+		fmt.Fprintf(a.Out, "Consumer %s moves %s from tick %d to tick %d.\n", render.Clean(m.Consumer), way, m.From, m.To)
 		if m.To > m.From {
 			fmt.Fprintf(a.Out, "  %s\n", a.painted("drop", "skips       "+counted(int(m.Skipped), "event")+": it never gets them"))
 		} else {
@@ -237,7 +238,7 @@ func (m *move) tell(a *app) {
 		fmt.Fprintf(a.Out, "  %s\n", a.painted("update", fmt.Sprintf("drops       batch %d, which it has open; finishing that has no effect then", *m.Dropped)))
 	}
 	for _, member := range m.members {
-		fmt.Fprintf(a.Out, "  member %s goes on with its batch %d and finishes it\n", visible(member.Name), *member.Batch)
+		fmt.Fprintf(a.Out, "  member %s goes on with its batch %d and finishes it\n", render.Clean(member.Name), *member.Batch)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/skytools-go/skytools/planner/render"
 	"github.com/skytools-go/skytools/runners"
 	"github.com/skytools-go/skytools/sql"
 	"github.com/skytools-go/skytools/sql/pg"
@@ -383,5 +384,5 @@ func eventWords(e pgq.Event) (kind, data string) {
 	if e.Retry != nil {
 		kind += fmt.Sprintf(" (retry %d)", *e.Retry)
 	}
-	return visible(kind), visible(data)
+	return render.Clean(kind), render.Clean(data)
 }

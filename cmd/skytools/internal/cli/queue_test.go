@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/skytools-go/skytools/cmd/skytools/internal/term"
+	"github.com/skytools-go/skytools/planner/render"
 	"github.com/skytools-go/skytools/runners/tick"
 	"github.com/skytools-go/skytools/sql/pg"
 	"github.com/skytools-go/skytools/sql/pgq"
@@ -484,8 +485,8 @@ func TestVisible(t *testing.T) {
 	for text, want := range map[string]string{
 		"plain é 日本": "plain é 日本", "a\nb\tc\r": `a\nb\tc\r`, "\x1b[2J\x07": `\x1b[2J\x07`, "a\u202eb": `a\u202eb`, "\u0085": `\u0085`, "": "",
 	} {
-		if got := visible(text); got != want {
-			t.Errorf("visible(%q) = %q, want %q", text, got, want)
+		if got := render.Clean(text); got != want {
+			t.Errorf("render.Clean(%q) = %q, want %q", text, got, want)
 		}
 	}
 }

@@ -1,40 +1,9 @@
 package cli
 
 import (
-	"fmt"
 	"strings"
 	"unicode"
 )
-
-// visible is text from a database, fit for a terminal: on one line, and without
-// characters that would move the cursor or turn the direction of writing.
-func visible(text string) string {
-	if strings.IndexFunc(text, hidden) < 0 {
-		return text
-	}
-	var out strings.Builder
-	for _, r := range text {
-		switch {
-		case r == '\n':
-			out.WriteString(`\n`)
-		case r == '\t':
-			out.WriteString(`\t`)
-		case r == '\r':
-			out.WriteString(`\r`)
-		case hidden(r) && r < 0x80:
-			fmt.Fprintf(&out, `\x%02x`, r)
-		case hidden(r):
-			fmt.Fprintf(&out, `\u%04x`, r)
-		default:
-			out.WriteRune(r)
-		}
-	}
-	return out.String()
-}
-
-func hidden(r rune) bool {
-	return unicode.IsControl(r) || unicode.Is(unicode.Cf, r) || unicode.Is(unicode.Zl, r) || unicode.Is(unicode.Zp, r)
-}
 
 // wide are the characters that take two columns: those of East Asia, and pictures.
 var wide = []*unicode.RangeTable{unicode.Han, unicode.Hangul, unicode.Hiragana, unicode.Katakana, {
