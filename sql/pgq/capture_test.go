@@ -331,3 +331,47 @@ func TestFacts(t *testing.T) {
 		t.Errorf("slow: %+v", slow)
 	}
 }
+
+// A table that is altered goes on being captured as it is now, before anybody has
+// renewed its capture; and quickly again afterwards.
+func TestCaptureOfAnAlteredTable(t *testing.T) {
+	for _, options := range [][]string{nil, {"statement"}, {"backup", "ignore=b"}, {"statement", "backup", "ignore=b"}, {"statement", "when=id < 100"}} {
+		conn := installed(t).Conn(t)
+		script(t, conn, "select pgq.create_queue('q'), pgq.create_queue('generic'); create table e (id int primary key, a int, b text)")
+		args := array(options)
+		run(t, conn, []step{{"select pgq.create_capture('q', 'public.e', 'x', " + args + ")", "(1)"}})
+		generic := "'generic'"
+		for _, o := range options {
+			if o != "statement" {
+				generic += ", " + sql.Literal(o)
+			}
+		}
+		script(t, conn, "create trigger g after insert or update or delete on e for each row execute function pgq.jsontriga("+generic+")")
+		written := func(queue int) []string {
+			return rows(t, conn, fmt.Sprintf("select jsonb_build_array(ev_type, ev_data, ev_extra1, ev_extra2)::text from pgq.event_%d order by ev_id", queue))
+		}
+		for _, alter := range []string{
+			"alter table e add column c timestamptz default '2026-01-02 03:04:05+00'",
+			"alter table e alter column a type text",
+			"alter table e drop column c",
+			"alter table e rename column a to aa",
+			"alter table e rename to f; alter table f rename to e",
+			"delete from e; alter table e drop constraint e_pkey, add primary key (id, aa)",
+		} {
+			script(t, conn, alter)
+			script(t, conn, `insert into e select i from generate_series(1, 3) i where false; delete from e;`)
+			if strings.Contains(alter, "pkey") {
+				continue
+			}
+			script(t, conn, "insert into e (id) values (7), (8); update e set b = 'x' where id = 7; update e set b = b || 'y'; delete from e where id = 8")
+			if diff := cmp.Diff(written(2), written(1)); diff != "" {
+				t.Errorf("%s after %s (-generic +generated):\n%s", args, alter, diff)
+			}
+		}
+		run(t, conn, []step{{"select pgq.create_capture('q', 'public.e', 'x', " + args + ")", "(1)"}})
+		script(t, conn, "insert into e (id, aa) values (9, 'k'); update e set b = 'z'")
+		if diff := cmp.Diff(written(2), written(1)); diff != "" || len(written(1)) < 25 {
+			t.Errorf("%s renewed, %d events (-generic +generated):\n%s", args, len(written(1)), diff)
+		}
+	}
+}

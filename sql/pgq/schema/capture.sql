@@ -43,15 +43,9 @@ create or replace function pgq._capture_mark(i_function oid, i_table oid)
 returns text
 language sql stable
 as $$
-    select 'capture ' || md5(p.prosrc) || ' ' || md5(
-               n.nspname || '.' || c.relname || ' '
-               || (select string_agg(a.attname || ' ' || a.atttypid, ',' order by a.attnum)
-                     from pg_catalog.pg_attribute a
-                    where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped)
-               || ' ' || coalesce((select i.indkey::text from pg_catalog.pg_index i where i.indrelid = c.oid and i.indisprimary), ''))
-      from pg_catalog.pg_proc p, pg_catalog.pg_class c
-      join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-     where p.oid = i_function and c.oid = i_table;
+    select 'capture ' || md5(p.prosrc) || ' ' || pgq._table_digest(i_table)
+      from pg_catalog.pg_proc p
+     where p.oid = i_function;
 $$;
 
 -- Says whether a generated function is what would be generated now. What cannot

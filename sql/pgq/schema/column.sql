@@ -66,6 +66,35 @@ begin
 end;
 $$;
 
+-- What a capture depends on of its table: name, columns and key.
+create or replace function pgq._table_digest(i_table oid)
+returns text
+language sql stable
+as $$
+    select md5(n.nspname || '.' || c.relname || ' '
+               || (select string_agg(a.attname || ' ' || a.atttypid, ',' order by a.attnum)
+                     from pg_catalog.pg_attribute a
+                    where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped)
+               || ' ' || coalesce((select i.indkey::text from pg_catalog.pg_index i where i.indrelid = c.oid and i.indisprimary), ''))
+      from pg_catalog.pg_class c
+      join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+     where c.oid = i_table;
+$$;
+
+-- Says whether a table is still what a capture was made for. It claims to be
+-- immutable so that the server asks once and keeps the answer with the plan, which
+-- it throws away when the table that is named in there changes: asking costs
+-- nothing for each row.
+create or replace function pgq._is_shape(i_table oid, i_digest text)
+returns bool
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+    return pgq._table_digest(i_table) = i_digest;
+end;
+$$;
+
 -- SQL for the text that the type's output function makes of a value, null for
 -- null. A cast to text is that, unless the type has a cast of its own: those of
 -- bool, char(n) and inet say something else.

@@ -304,7 +304,7 @@ begin
         select string_agg(case when p.part ~ '^[''"]' then p.part else
                    regexp_replace(regexp_replace(regexp_replace(p.part,
                        ' (\|\||=|<>|>=|<=|>|\+) ', ' operator(pg_catalog.\1) ', 'g'),
-                       '(?<![\w.])(current_setting|clock_timestamp|now|nextval|to_json|timezone|left|concat)\(', 'pg_catalog.\1(', 'g'),
+                       '(?<![\w.])(current_setting|clock_timestamp|now|nextval|to_json|timezone|left|concat|row_number)\(', 'pg_catalog.\1(', 'g'),
                        '::text', '::pg_catalog.text', 'g') end, '' order by p.place)
           from regexp_matches(i_source, $re$('(?:[^']|'')*'|"(?:[^"]|"")*"|[^'"]+)$re$, 'g') with ordinality m (t, place)
          cross join lateral (select m.t[1] as part, m.place) p);
@@ -432,6 +432,46 @@ $f$, (i_facts.queue_row).queue_name);
 end;
 $$;
 
+-- What a capture does when its table was altered since it was made: the same, but
+-- as slowly as a trigger that knows no table. So nothing is lost until apply has
+-- made it anew. i_args are the trigger's.
+create or replace function pgq._source_reshaped(i_facts record, i_args text[])
+returns text
+language plpgsql stable
+as $$
+declare
+    _test   constant text := format('not pgq._is_shape(''%s''::pg_catalog.oid, %L)', i_facts.table_oid, pgq._table_digest(i_facts.table_oid));
+    _call   constant text := format('perform pgq._write_reshaped(tg_op, ''%s''::pg_catalog.oid, %L::pg_catalog.text[], %%s)',
+                                    i_facts.table_oid, i_args);
+    _type   constant text := format('%I.%I', i_facts.table_schema, i_facts.table_name);
+begin
+    if not coalesce('statement' = any (i_args), false) then
+        return format(E'    if tg_op <> ''TRUNCATE'' and %s then\n        %s;\n        return null;\n    end if;\n',
+                      _test, format(_call, 'new, old'));
+    end if;
+    return format($f$    if tg_level = 'STATEMENT' and tg_op <> 'TRUNCATE' and %s then
+        if tg_op = 'INSERT' then
+            for r in select t::%5$s as one from new_rows t loop
+                %2$s;
+            end loop;
+        elsif tg_op = 'DELETE' then
+            for r in select t::%5$s as one from old_rows t loop
+                %3$s;
+            end loop;
+        else
+            for r in select n.one as one, o.one as other
+                       from (select row_number() over () as place, t::%5$s as one from new_rows t) n
+                       join (select row_number() over () as place, t::%5$s as one from old_rows t) o on o.place = n.place
+                      order by n.place loop
+                %4$s;
+            end loop;
+        end if;
+        return null;
+    end if;
+$f$, _test, format(_call, 'r.one, null'), format(_call, 'null, r.one'), format(_call, 'r.one, r.other'), _type);
+end;
+$$;
+
 -- The answer of a when= condition, which must be one.
 create or replace function pgq._when_holds(i_answer bool)
 returns bool
@@ -471,6 +511,9 @@ begin
         _body := pgq._source_statements(_facts);
     else
         _body := pgq._source_rows(_facts);
+    end if;
+    if not _facts.do_deny then
+        _body := pgq._source_reshaped(_facts, i_queue_name || coalesce(i_args, '{}')) || _body;
     end if;
     -- Each call makes room for every variable: only for those that it uses.
     select string_agg(format('    %-9s pg_catalog.%s;', v.name, v.type), E'\n' order by v.place) into _variables

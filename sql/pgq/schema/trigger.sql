@@ -345,6 +345,25 @@ begin
 end;
 $$;
 
+-- Writes the event of a captured table whose capture was made for another shape of
+-- it: as a generic trigger does, with a look at the table for each row. It runs
+-- with the rights of the capture's owner.
+create or replace function pgq._write_reshaped(i_op text, i_table oid, i_args text[], i_new record, i_old record)
+returns void
+language plpgsql
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+    _table  record;
+begin
+    select n.nspname, c.relname into _table
+      from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+     where c.oid = i_table;
+    perform pgq._write_change('json', i_op, 'AFTER', 'ROW', i_table, _table.nspname, _table.relname,
+                              array_remove(i_args, 'statement'), i_new, i_old);
+end;
+$$;
+
 -- Says whether triggers for a queue stay quiet in this session: it replays what
 -- it got from the queue, or the administrator asked for it.
 create or replace function pgq._is_quiet(i_args text[])
