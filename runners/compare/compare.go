@@ -1,0 +1,455 @@
+// Package compare finds the rows of a subscriber's table that are not what they should
+// be, while both sides are in use, and writes the statements that put them right.
+//
+// # One point on both sides
+//
+// No lock holds writers up and nothing is paused. A subscriber commits its rows together
+// with the tick that it has completed, so a snapshot of it shows its rows exactly at a
+// tick T, whatever the worker does. A younger snapshot S of the provider shows the rows at
+// T, but for those that transactions have changed which S sees and T does not. Each such
+// change left an event in the provider's queue in the same transaction, so S sees the
+// event exactly when it sees the change, and the events of that window are read in S:
+//
+//	rows at T  =  rows in S, apart from the keys of the events between T and S
+//
+// The rows with these keys are busy: both sides leave them out of all sums, and every
+// other row that differs does differ. What was busy is looked at in the next round, at a
+// tick that covers S, by key; what is busy again waits for one more round. A row that
+// changes in every round stays unsettled and is reported as such. After TRUNCATE or a
+// script in the window nothing can be said, and the round is repeated.
+//
+// The window is complete: ticks go before the events that lie after them, so as long as T
+// is there all events since are; and both the events and the table are locked in ACCESS
+// SHARE mode before S is taken, which holds off a rotation and TRUNCATE but no writer. The
+// same holds for a branch, whose queue has its own events and ticks, and for the root of
+// a node further down, as ticks have one id in the whole cascade.
+//
+// # Equal rows stay where they are
+//
+// The servers count and sum up 64-bit hashes of rows, for ranges of the primary key that
+// the provider divides. Ranges that differ are divided until they are small, and then the
+// keys and hashes of their rows are compared. See canonical for what is equal.
+//
+// The package does not know YAML, and it does not know what else should be replicated.
+package compare
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/skytools-go/skytools/runners"
+	"github.com/skytools-go/skytools/runners/replay"
+	"github.com/skytools-go/skytools/sql"
+	"github.com/skytools-go/skytools/sql/pg"
+	"github.com/skytools-go/skytools/sql/pgqnode"
+)
+
+// A Place is a node's database.
+type Place struct {
+	Name string
+	DSN  func(context.Context) (string, error)
+}
+
+// Config says what to compare. Queue, Table and the places are required.
+type Config struct {
+	Queue, Table string // the table's global name
+	Subscriber   Place
+	Provider     Place // or any node above it
+
+	Ignore   []string      // columns that are not replicated, beside those that the provider's triggers leave out
+	Max      int           // differing rows after which no more are looked for; 0: 1000
+	Rounds   int           // to look at rows that were busy; 0: 8
+	Patience time.Duration // how long a round waits until the subscriber has caught up; 0: 1 min
+
+	// Progress is called with the rows that were compared and the provider's estimate
+	// of how many there are. It may be nil.
+	Progress func(done, estimate int64)
+	Hooks    Hooks
+}
+
+// Hooks are for tests. Each is called at its moment, if it is set.
+type Hooks struct {
+	Opened func(round int) // both snapshots are taken
+}
+
+// A Result is what was found out about one table.
+type Result struct {
+	Provider    string       `json:"provider"`
+	Subscriber  string       `json:"subscriber"`
+	Tick        int64        `json:"tick"` // that the subscriber was at
+	Source      string       `json:"source"`
+	Dest        string       `json:"dest"`
+	Rows        int64        `json:"rows"`            // compared, on the provider
+	Here        int64        `json:"subscriber_rows"` // compared, on the subscriber
+	Rechecked   int          `json:"rechecked"`       // rows that were changed meanwhile and looked at again
+	Rounds      int          `json:"rounds"`
+	Differences []Difference `json:"differences"`
+	More        bool         `json:"more"`      // there are more differences, which were not looked for
+	Unsettled   []Key        `json:"unsettled"` // keys of rows that were changed during every look
+	Notes       []string     `json:"notes"`
+	Seconds     float64      `json:"seconds"`
+}
+
+// Equal reports whether all rows were looked at and none differs.
+func (r *Result) Equal() bool { return len(r.Differences) == 0 && len(r.Unsettled) == 0 }
+
+// A Difference is a row of the subscriber that is not as it should be.
+type Difference struct {
+	Kind   string `json:"kind"` // missing, extra, changed
+	Key    []Cell `json:"key"`
+	Values []Pair `json:"values"` // of a changed row those that differ; else all
+	Tick   int64  `json:"tick"`
+	key    Key
+	want   []value // nil: no such row
+	have   []value
+}
+
+// A Cell is a column of a key.
+type Cell struct {
+	Column string `json:"column"`
+	Value  string `json:"value"`
+}
+
+// A Pair is a column's value on both sides. Nil is NULL, or no row.
+type Pair struct {
+	Column     string  `json:"column"`
+	Provider   *string `json:"provider"`
+	Subscriber *string `json:"subscriber"`
+}
+
+// A comparison is one table's. It has two sessions and is not safe for concurrent use.
+type comparison struct {
+	Config
+	here, above  *pg.Conn
+	source, dest sql.Name
+	queueID      int32
+	prefix       string // of the tables with events
+	ignored      []string
+	root         bool // the provider is the root
+	forced       time.Time
+}
+
+// Table compares one table.
+func Table(ctx context.Context, c Config) (*Result, error) {
+	began := time.Now()
+	t, err := open(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	defer t.close()
+	r, err := t.run(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	r.Seconds = time.Since(began).Seconds()
+	return r, nil
+}
+
+func open(ctx context.Context, c Config) (*comparison, error) {
+	if c.Max == 0 {
+		c.Max = 1000
+	}
+	if c.Rounds == 0 {
+		c.Rounds = 8
+	}
+	if c.Patience == 0 {
+		c.Patience = time.Minute
+	}
+	if c.Progress == nil {
+		c.Progress = func(int64, int64) {}
+	}
+	if c.Hooks.Opened == nil {
+		c.Hooks.Opened = func(int) {}
+	}
+	t := &comparison{Config: c}
+	if err := t.connect(ctx); err != nil {
+		t.close()
+		return nil, err
+	}
+	return t, nil
+}
+
+func (t *comparison) connect(ctx context.Context) (err error) {
+	if t.here, err = t.dial(ctx, t.Subscriber); err == nil {
+		t.dest, err = destOf(ctx, t.here, t.Queue, t.Table)
+	}
+	if err != nil {
+		return fmt.Errorf("subscriber %s: %w", t.Subscriber.Name, err)
+	}
+	if t.above, err = t.dial(ctx, t.Provider); err == nil {
+		err = t.lookAbove(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("provider %s: %w", t.Provider.Name, err)
+	}
+	return nil
+}
+
+func (t *comparison) close() {
+	t.here.Close()
+	t.above.Close()
+}
+
+func (t *comparison) dial(ctx context.Context, p Place) (*pg.Conn, error) {
+	dsn, err := p.DSN(ctx)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := replay.Dial(ctx, dsn, pg.Options{App: "skytools compare " + t.Queue + " " + t.Table})
+	if err != nil {
+		return nil, err
+	}
+	// A long list of keys is only fast as a constant.
+	_, err = conn.Exec(ctx, "select set_config('plan_cache_mode', 'force_custom_plan', false), set_config('lock_timeout', '10s', false), set_config('lc_monetary', 'C', false)")
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("set up the session: %w", err)
+	}
+	return conn, nil
+}
+
+func (t *comparison) lookAbove(ctx context.Context) error {
+	s, err := readStanding(ctx, t.above, t.Queue, t.Table)
+	if err != nil {
+		return err
+	}
+	t.source, t.root = s.Registered.Dest, s.Type == pgqnode.Root
+	type row struct {
+		ID     int32
+		Prefix string
+	}
+	q, err := pg.Struct[row](ctx, t.above, "select queue_id as id, queue_data_pfx as prefix from pgq.queue where queue_name = $1", t.Queue)
+	if errors.Is(err, pg.ErrNoRows) {
+		return fmt.Errorf("it has no queue %s to read from", t.Queue)
+	}
+	if err != nil {
+		return err
+	}
+	t.queueID, t.prefix = q.ID, q.Prefix
+	t.ignored, err = ignoredBy(ctx, t.above, t.Queue, t.Table)
+	return err
+}
+
+// run does rounds until every row is settled. With only, these rows alone are looked at.
+func (t *comparison) run(ctx context.Context, only []Key) (*Result, error) {
+	r := &Result{Provider: t.Provider.Name, Subscriber: t.Subscriber.Name, Source: t.source.String(), Dest: t.dest.String(),
+		Differences: []Difference{}, Unsettled: []Key{}, Notes: []string{}}
+	left, why := only, ""
+	all := only == nil
+	for r.Rounds < t.Rounds && (all || len(left) > 0) {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		var reached *point
+		err := t.at(ctx, func(p *point) (err error) {
+			r.Rounds++
+			t.Hooks.Opened(r.Rounds)
+			reached, why = p, p.whole
+			switch {
+			case p.whole != "":
+				return nil
+			case all:
+				left, err = t.everything(ctx, p, r)
+				all = false
+			default:
+				left, err = t.again(ctx, p, left, r)
+			}
+			return err
+		})
+		if errors.Is(err, errBehind) {
+			r.Rounds++
+			if why = fmt.Sprintf("%d events and more wait to be replayed", most); !runners.Sleep(ctx, min(2*time.Second, t.Patience)) {
+				return nil, ctx.Err()
+			}
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if !all && len(left) == 0 || r.Rounds == t.Rounds {
+			break
+		}
+		if err := t.passed(ctx, reached); err != nil {
+			if errors.Is(err, errStands) && !all {
+				r.Notes = append(r.Notes, err.Error())
+				break
+			}
+			return nil, err
+		}
+	}
+	if all {
+		return nil, fmt.Errorf("the rows could not be compared at one point: %s", why)
+	}
+	r.Unsettled = append(r.Unsettled, left...)
+	return r, nil
+}
+
+// everything compares all rows that are not busy, and returns the keys that are.
+func (t *comparison) everything(ctx context.Context, p *point, r *Result) ([]Key, error) {
+	r.Tick, r.Notes = p.tick, append(r.Notes, p.provider.shape.notes...)
+	estimate, err := p.provider.estimate(ctx)
+	if err != nil {
+		return nil, err
+	}
+	kinds, keys := map[string]string{}, []Key{}
+	s := search{
+		provider: p.provider, subscriber: p.subscriber,
+		full: func() bool { return len(keys) >= t.Max },
+		found: func(kind string, key Key) {
+			if kinds[key.id()] == "" {
+				keys = append(keys, key)
+			}
+			kinds[key.id()] = kind
+		},
+		done: func(provider, subscriber int64) {
+			r.Rows, r.Here = r.Rows+provider, r.Here+subscriber
+			t.Progress(r.Rows, max(estimate, r.Rows))
+		},
+	}
+	if len(p.provider.shape.bytewise) > 0 {
+		s.step = int(max(chunk, estimate/64)) // each one is a sort
+	}
+	if err := s.run(ctx); err != nil {
+		return nil, err
+	}
+	r.More = s.skipped > 0 || len(keys) > t.Max
+	if len(keys) > t.Max {
+		keys = keys[:t.Max]
+	}
+	return p.busy, t.explain(ctx, p, keys, kinds, r)
+}
+
+// again compares rows by key and returns the keys that are busy now.
+func (t *comparison) again(ctx context.Context, p *point, keys []Key, r *Result) (busy []Key, err error) {
+	now := map[string]bool{}
+	for _, k := range p.busy {
+		now[k.id()] = true
+	}
+	var settled []Key
+	for _, k := range keys {
+		if now[k.id()] {
+			busy = append(busy, k)
+		} else {
+			settled = append(settled, k)
+		}
+	}
+	r.Rechecked += len(settled)
+	if r.Tick == 0 {
+		r.Tick = p.tick
+	}
+	for part := range slices.Chunk(settled, 5000) {
+		a, b, err := both(func() ([]hashed, error) { return p.provider.rowsOf(ctx, part) }, func() ([]hashed, error) { return p.subscriber.rowsOf(ctx, part) })
+		if err != nil {
+			return nil, err
+		}
+		kinds, differing := map[string]string{}, []Key{}
+		differ(a, b, func(kind string, key Key) { kinds[key.id()] = kind; differing = append(differing, key) })
+		if room := max(0, t.Max-len(r.Differences)); len(differing) > room {
+			differing, r.More = differing[:room], true
+		}
+		if err := t.explain(ctx, p, differing, kinds, r); err != nil {
+			return nil, err
+		}
+	}
+	return busy, nil
+}
+
+// explain reads the values of rows that differ.
+func (t *comparison) explain(ctx context.Context, p *point, keys []Key, kinds map[string]string, r *Result) error {
+	for part := range slices.Chunk(keys, 1000) {
+		want, have, err := both(func() (map[string][]value, error) { return p.provider.valuesOf(ctx, part) }, func() (map[string][]value, error) { return p.subscriber.valuesOf(ctx, part) })
+		if err != nil {
+			return err
+		}
+		for _, k := range part {
+			r.Differences = append(r.Differences, p.difference(kinds[k.id()], k, want[k.id()], have[k.id()]))
+		}
+	}
+	return nil
+}
+
+func (p *point) difference(kind string, key Key, want, have []value) Difference {
+	s := p.provider.shape
+	d := Difference{Kind: kind, key: key, Tick: p.tick, want: want, have: have, Values: []Pair{}}
+	for i, name := range s.key {
+		d.Key = append(d.Key, Cell{name, key[i]})
+	}
+	of := func(row []value, i int) value {
+		if row == nil {
+			return value{}
+		}
+		return row[i]
+	}
+	for i, name := range s.filled {
+		a, b := of(want, i), of(have, i)
+		if want != nil && have != nil && (!slices.Contains(s.compared, name) || same(a, b)) {
+			continue
+		}
+		d.Values = append(d.Values, Pair{name, a.text, b.text})
+	}
+	return d
+}
+
+func same(a, b value) bool {
+	if a.canonical == nil || b.canonical == nil {
+		return a.canonical == b.canonical
+	}
+	return *a.canonical == *b.canonical
+}
+
+func (s *server) estimate(ctx context.Context) (int64, error) {
+	n, err := pg.One[int64](ctx, s.tx, `
+		select coalesce(sum(greatest(c.reltuples, 0)), 0)::int8
+		  from pg_catalog.pg_class c
+		 where c.oid in (select $1::text::regclass union all select i.relid from pg_catalog.pg_partition_tree($1::text::regclass) i)`, s.name.Ident())
+	if err != nil {
+		return 0, fmt.Errorf("estimate the rows of %s: %w", s.name, err)
+	}
+	return n, nil
+}
+
+// errStands says that a subscriber does not go on.
+var errStands = errors.New("the subscriber did not catch up in time: is its worker running, and not paused?")
+
+// passed waits until the subscriber has completed a tick that covers the provider's
+// snapshot: then no event is in the window any more that was in it.
+func (t *comparison) passed(ctx context.Context, p *point) error {
+	for deadline := time.Now().Add(t.Patience); ; {
+		s, err := readStanding(ctx, t.here, t.Queue, t.Table)
+		if err != nil {
+			return fmt.Errorf("subscriber %s: %w", t.Subscriber.Name, err)
+		}
+		covers, err := replay.Covers(ctx, t.above, t.Queue, s.Tick, p.snapshot)
+		if err != nil {
+			return fmt.Errorf("provider %s: %w", t.Provider.Name, err)
+		}
+		if covers {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			if s.Error != "" {
+				return fmt.Errorf("%w (its worker says: %s)", errStands, s.Error)
+			}
+			return errStands
+		}
+		t.forceTick(ctx)
+		if !runners.Sleep(ctx, 100*time.Millisecond) {
+			return ctx.Err()
+		}
+	}
+}
+
+// forceTick asks the root for a tick, where it may: an idle queue would make us wait for
+// its idle period.
+func (t *comparison) forceTick(ctx context.Context) {
+	if !t.root || time.Since(t.forced) < time.Second {
+		return
+	}
+	t.forced = time.Now()
+	if _, err := t.above.Exec(ctx, "select pgq.force_tick($1)", t.Queue); err != nil {
+		t.root = false // may not, or only reads: the ticker comes by itself
+	}
+}
