@@ -13,10 +13,14 @@
 //	rows at T  =  rows in S, apart from the keys of the events between T and S
 //
 // The rows with these keys are busy: both sides leave them out of all sums, and every
-// other row that differs does differ. What was busy is looked at in the next round, at a
-// tick that covers S, by key; what is busy again waits for one more round. A row that
-// changes in every round stays unsettled and is reported as such. After TRUNCATE or a
-// script in the window nothing can be said, and the round is repeated.
+// other row that differs does differ. Of a busy row the first event in the window tells
+// whether it was there at T: not before an insert, and certainly before an update or a
+// delete. So a busy row that is missing or extra is known at once, also where it has
+// stopped the worker, and the event has the values to put it there. Whether the values of
+// a busy row were the same is looked at in the next round, at a tick that covers S, by
+// key; what is busy again waits for one more round. A row that changes in every round
+// stays unsettled and is reported as such: replay has written it anew each time. After
+// TRUNCATE or a script in the window nothing more can be said, and the round is repeated.
 //
 // The window is complete: ticks go before the events that lie after them, so as long as T
 // is there all events since are; and both the events and the table are locked in ACCESS
@@ -38,6 +42,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/skytools-go/skytools/runners"
@@ -91,6 +96,9 @@ type Result struct {
 	Unsettled   []Key        `json:"unsettled"` // keys of rows that were changed during every look
 	Notes       []string     `json:"notes"`
 	Seconds     float64      `json:"seconds"`
+
+	here    *server  // of the last round
+	parents []string // tables that foreign keys of Dest refer to
 }
 
 // Equal reports whether all rows were looked at and none differs.
@@ -98,11 +106,11 @@ func (r *Result) Equal() bool { return len(r.Differences) == 0 && len(r.Unsettle
 
 // A Difference is a row of the subscriber that is not as it should be.
 type Difference struct {
-	Kind   string `json:"kind"` // missing, extra, changed
-	Key    []Cell `json:"key"`
-	Values []Pair `json:"values"` // of a changed row those that differ; else all
-	Tick   int64  `json:"tick"`
-	key    Key
+	Kind   string  `json:"kind"` // missing, extra, changed
+	Key    []Cell  `json:"key"`
+	Values []Pair  `json:"values"` // of a changed row those that differ; else all
+	Tick   int64   `json:"tick"`
+	Row    Key     `json:"-"`
 	want   []value // nil: no such row
 	have   []value
 }
@@ -249,8 +257,10 @@ func (t *comparison) run(ctx context.Context, only []Key) (*Result, error) {
 			t.Hooks.Opened(r.Rounds)
 			reached, why = p, p.whole
 			switch {
+			case p.whole != "" && all:
+				left, err = t.present(ctx, p, p.busy, r)
 			case p.whole != "":
-				return nil
+				left, err = t.again(ctx, p, left, r)
 			case all:
 				left, err = t.everything(ctx, p, r)
 				all = false
@@ -259,13 +269,6 @@ func (t *comparison) run(ctx context.Context, only []Key) (*Result, error) {
 			}
 			return err
 		})
-		if errors.Is(err, errBehind) {
-			r.Rounds++
-			if why = fmt.Sprintf("%d events and more wait to be replayed", most); !runners.Sleep(ctx, min(2*time.Second, t.Patience)) {
-				return nil, ctx.Err()
-			}
-			continue
-		}
 		if err != nil {
 			return nil, err
 		}
@@ -273,15 +276,19 @@ func (t *comparison) run(ctx context.Context, only []Key) (*Result, error) {
 			break
 		}
 		if err := t.passed(ctx, reached); err != nil {
-			if errors.Is(err, errStands) && !all {
-				r.Notes = append(r.Notes, err.Error())
-				break
+			if !errors.Is(err, errStands) {
+				return nil, err
 			}
-			return nil, err
+			r.Notes = append(r.Notes, err.Error())
+			break
 		}
 	}
 	if all {
-		return nil, fmt.Errorf("the rows could not be compared at one point: %s", why)
+		r.Notes = append(r.Notes, "only rows with changes under way could be looked at: "+why)
+		if len(r.Differences) == 0 {
+			return nil, fmt.Errorf("the rows could not be compared at one point: %s", strings.Join(r.Notes, "; "))
+		}
+		r.More = true
 	}
 	r.Unsettled = append(r.Unsettled, left...)
 	return r, nil
@@ -319,7 +326,10 @@ func (t *comparison) everything(ctx context.Context, p *point, r *Result) ([]Key
 	if len(keys) > t.Max {
 		keys = keys[:t.Max]
 	}
-	return p.busy, t.explain(ctx, p, keys, kinds, r)
+	if err := t.explain(ctx, p, keys, kinds, r); err != nil {
+		return nil, err
+	}
+	return t.present(ctx, p, p.busy, r)
 }
 
 // again compares rows by key and returns the keys that are busy now.
@@ -328,13 +338,19 @@ func (t *comparison) again(ctx context.Context, p *point, keys []Key, r *Result)
 	for _, k := range p.busy {
 		now[k.id()] = true
 	}
-	var settled []Key
+	var settled, unknown []Key
 	for _, k := range keys {
-		if now[k.id()] {
+		switch {
+		case now[k.id()]:
 			busy = append(busy, k)
-		} else {
+		case p.whole != "":
+			unknown = append(unknown, k)
+		default:
 			settled = append(settled, k)
 		}
+	}
+	if busy, err = t.present(ctx, p, busy, r); err != nil {
+		return nil, err
 	}
 	r.Rechecked += len(settled)
 	if r.Tick == 0 {
@@ -354,7 +370,44 @@ func (t *comparison) again(ctx context.Context, p *point, keys []Key, r *Result)
 			return nil, err
 		}
 	}
-	return busy, nil
+	return append(busy, unknown...), nil
+}
+
+// present looks whether busy rows are there as they should be before the events that make
+// them busy, and returns the keys of those that are.
+func (t *comparison) present(ctx context.Context, p *point, keys []Key, r *Result) (fine []Key, err error) {
+	for part := range slices.Chunk(keys, 5000) {
+		have, err := p.subscriber.rowsOf(ctx, part)
+		if err != nil {
+			return nil, fmt.Errorf("subscriber %s: %w", t.Subscriber.Name, err)
+		}
+		there := map[string]bool{}
+		for _, row := range have {
+			there[row.key.id()] = true
+		}
+		kinds, differing := map[string]string{}, []Key{}
+		for _, k := range part {
+			first := p.first[k.id()]
+			switch {
+			case first.insert && there[k.id()]:
+				kinds[k.id()] = Extra
+			case !first.insert && !there[k.id()] && p.where == "":
+				kinds[k.id()] = Missing
+			default:
+				fine = append(fine, k)
+				continue
+			}
+			if len(r.Differences)+len(differing) >= t.Max {
+				r.More = true
+				continue
+			}
+			differing = append(differing, k)
+		}
+		if err := t.explain(ctx, p, differing, kinds, r); err != nil {
+			return nil, err
+		}
+	}
+	return fine, nil
 }
 
 // explain reads the values of rows that differ.
@@ -365,15 +418,40 @@ func (t *comparison) explain(ctx context.Context, p *point, keys []Key, kinds ma
 			return err
 		}
 		for _, k := range part {
-			r.Differences = append(r.Differences, p.difference(kinds[k.id()], k, want[k.id()], have[k.id()]))
+			id := k.id()
+			if first, busy := p.first[id]; busy { // what the provider has now comes later
+				if want[id], err = p.provider.before(first, want[id]); err != nil {
+					return err
+				}
+			}
+			r.Differences = append(r.Differences, p.difference(kinds[id], k, want[id], have[id]))
 		}
+	}
+	r.here = p.subscriber
+	if len(r.Differences) == 0 || r.parents != nil {
+		return nil
+	}
+	var err error
+	r.parents, err = pg.Rows[string](ctx, p.subscriber.tx, parentsSQL, t.dest.Schema, t.dest.Rel)
+	if err != nil {
+		return fmt.Errorf("read the foreign keys of %s: %w", t.dest, err)
 	}
 	return nil
 }
 
+const parentsSQL = `
+select distinct pn.nspname || '.' || p.relname
+  from pg_catalog.pg_constraint f
+  join pg_catalog.pg_class c on c.oid = f.conrelid
+  join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+  join pg_catalog.pg_class p on p.oid = f.confrelid
+  join pg_catalog.pg_namespace pn on pn.oid = p.relnamespace
+ where f.contype = 'f' and n.nspname = $1 and c.relname = $2
+ order by 1`
+
 func (p *point) difference(kind string, key Key, want, have []value) Difference {
 	s := p.provider.shape
-	d := Difference{Kind: kind, key: key, Tick: p.tick, want: want, have: have, Values: []Pair{}}
+	d := Difference{Kind: kind, Row: key, Tick: p.tick, want: want, have: have, Values: []Pair{}}
 	for i, name := range s.key {
 		d.Key = append(d.Key, Cell{name, key[i]})
 	}
@@ -411,13 +489,18 @@ func (s *server) estimate(ctx context.Context) (int64, error) {
 	return n, nil
 }
 
+// stuck is how long a worker that reports an error may stand still before nobody waits for
+// it any more.
+const stuck = 3 * time.Second
+
 // errStands says that a subscriber does not go on.
 var errStands = errors.New("the subscriber did not catch up in time: is its worker running, and not paused?")
 
 // passed waits until the subscriber has completed a tick that covers the provider's
 // snapshot: then no event is in the window any more that was in it.
 func (t *comparison) passed(ctx context.Context, p *point) error {
-	for deadline := time.Now().Add(t.Patience); ; {
+	began, moved, tick := time.Now(), time.Now(), p.tick
+	for {
 		s, err := readStanding(ctx, t.here, t.Queue, t.Table)
 		if err != nil {
 			return fmt.Errorf("subscriber %s: %w", t.Subscriber.Name, err)
@@ -429,10 +512,13 @@ func (t *comparison) passed(ctx context.Context, p *point) error {
 		if covers {
 			return nil
 		}
-		if time.Now().After(deadline) {
-			if s.Error != "" {
-				return fmt.Errorf("%w (its worker says: %s)", errStands, s.Error)
-			}
+		if s.Tick != tick {
+			moved, tick = time.Now(), s.Tick
+		}
+		switch {
+		case s.Error != "" && time.Since(moved) > stuck:
+			return fmt.Errorf("%w (its worker says: %s)", errStands, s.Error)
+		case time.Since(began) > t.Patience:
 			return errStands
 		}
 		t.forceTick(ctx)

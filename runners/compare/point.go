@@ -23,15 +23,19 @@ const most = 20_000
 // A point is the two snapshots, and what lies between them.
 type point struct {
 	provider, subscriber *server
-	tick                 int64  // that the subscriber's snapshot is at
-	snapshot             string // of the provider
-	where                string // in words, of the subscriber
-	busy                 []Key  // of rows that were changed between tick and snapshot
-	whole                string // why all rows may have changed between them; empty: they have not
+	tick                 int64             // that the subscriber's snapshot is at
+	snapshot             string            // of the provider
+	where                string            // in words, of the subscriber
+	busy                 []Key             // of rows that were changed between tick and snapshot
+	first                map[string]change // the first change of each of them, by the id of the key
+	whole                string            // why all rows may have changed between them; empty: they have not
 }
 
-// errBehind says that too much lies between the snapshots.
-var errBehind = errors.New("the subscriber is far behind")
+// A change is what an event says about a row.
+type change struct {
+	insert bool            // the row was not there before
+	row    json.RawMessage // the new one, or what was deleted
+}
 
 // A standing is how a node stands with a table.
 type standing struct {
@@ -101,20 +105,25 @@ func (c *comparison) at(ctx context.Context, f func(*point) error) error {
 			return fmt.Errorf("subscriber %s: %w", c.Subscriber.Name, err)
 		}
 		return c.above.Snapshot(ctx, func(above *pg.Tx) error {
-			if err := c.openAbove(ctx, above, p); err != nil {
-				return fmt.Errorf("provider %s: %w", c.Provider.Name, err)
-			}
-			s, err := shapeOf(p.provider.relation, p.subscriber.relation, slices.Concat(c.Ignore, c.ignored))
-			if err != nil {
-				return err
-			}
-			p.provider.shape, p.subscriber.shape = s, s
-			if err := c.between(ctx, above, p); err != nil {
+			if err := c.complete(ctx, above, p); err != nil {
 				return err
 			}
 			return f(p)
 		})
 	})
+}
+
+// complete adds the provider's side to a point whose subscriber is known.
+func (c *comparison) complete(ctx context.Context, above *pg.Tx, p *point) error {
+	if err := c.openAbove(ctx, above, p); err != nil {
+		return fmt.Errorf("provider %s: %w", c.Provider.Name, err)
+	}
+	s, err := shapeOf(p.provider.relation, p.subscriber.relation, slices.Concat(c.Ignore, c.ignored))
+	if err != nil {
+		return err
+	}
+	p.provider.shape, p.subscriber.shape = s, s
+	return c.between(ctx, above, p)
 }
 
 // hold keeps a table as it is until the transaction ends; readers and writers are not in
@@ -205,14 +214,15 @@ func (c *comparison) between(ctx context.Context, tx *pg.Tx, p *point) error {
 		return fmt.Errorf("provider %s: read the events after tick %d: %w", c.Provider.Name, p.tick, err)
 	}
 	if len(events) > most {
-		return errBehind
+		p.whole = fmt.Sprintf("%d events of the table and more wait to be replayed", most)
+		events = events[:most]
 	}
-	var rows []json.RawMessage
+	var changes []change
 	for _, ev := range events {
 		e := replay.Event{ID: ev.ID, Type: bytesOf(ev.Type), Data: bytesOf(ev.Data), Extra: [4][]byte{bytesOf(ev.Extra1)}}
 		if !e.IsData() {
 			p.whole = "a script or a change of the set is under way"
-			return nil
+			break
 		}
 		row, err := e.Row()
 		if err != nil {
@@ -220,11 +230,11 @@ func (c *comparison) between(ctx context.Context, tx *pg.Tx, p *point) error {
 		}
 		if row == nil {
 			p.whole = "it was emptied (TRUNCATE)"
-			return nil
+			break
 		}
-		rows = append(rows, row)
+		changes = append(changes, change{e.IsInsert(), row})
 	}
-	return p.readBusy(ctx, rows)
+	return p.readBusy(ctx, changes)
 }
 
 func bytesOf(s *string) []byte {
@@ -235,7 +245,7 @@ func bytesOf(s *string) []byte {
 }
 
 // readBusy lets the provider read the keys of events, as its columns would.
-func (p *point) readBusy(ctx context.Context, rows []json.RawMessage) error {
+func (p *point) readBusy(ctx context.Context, changes []change) error {
 	s := p.provider
 	var declared, columns, texts []string
 	for i, name := range s.shape.key {
@@ -245,9 +255,13 @@ func (p *point) readBusy(ctx context.Context, rows []json.RawMessage) error {
 		texts = append(texts, canonical(c.Base, "t.k"+strconv.Itoa(i)))
 	}
 	var hashes []int64
-	seen := map[string]bool{}
-	for part := range slices.Chunk(rows, 5000) {
-		list, err := json.Marshal(part)
+	p.first = map[string]change{}
+	for part := range slices.Chunk(changes, 5000) {
+		rows := make([]json.RawMessage, len(part))
+		for i, c := range part {
+			rows[i] = c.row
+		}
+		list, err := json.Marshal(rows)
 		if err != nil {
 			return fmt.Errorf("read the keys of events: %w", err)
 		}
@@ -256,9 +270,9 @@ func (p *point) readBusy(ctx context.Context, rows []json.RawMessage) error {
 		if err != nil {
 			return fmt.Errorf("read the keys of events: %w", err)
 		}
-		for _, k := range keys {
-			if id := k.key.id(); !seen[id] {
-				seen[id] = true
+		for i, k := range keys { // in the order of rows: it is one function in FROM
+			if id := k.key.id(); p.first[id].row == nil {
+				p.first[id] = part[i]
 				p.busy, hashes = append(p.busy, k.key), append(hashes, k.hash)
 			}
 		}

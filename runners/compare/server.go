@@ -192,3 +192,31 @@ func (s *server) valuesOf(ctx context.Context, keys []Key) (map[string][]value, 
 	}
 	return found, nil
 }
+
+// before is a row that replay will do with before a change: none, what will be deleted, or
+// what will be written over. Columns that the event lacks are what the provider has now.
+func (s *server) before(c change, now []value) ([]value, error) {
+	if c.insert {
+		return nil, nil
+	}
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(c.row, &fields); err != nil {
+		return nil, fmt.Errorf("read the row of an event: %w", err)
+	}
+	row := make([]value, len(s.shape.filled))
+	for i, name := range s.shape.filled {
+		text, has := fields[name]
+		switch {
+		case !has && now != nil:
+			row[i] = now[i]
+		case has && text[0] == '"':
+			row[i].text = new(string)
+			if err := json.Unmarshal(text, row[i].text); err != nil {
+				return nil, fmt.Errorf("read the row of an event: %w", err)
+			}
+		case has && string(text) != "null":
+			row[i].text = new(string(text))
+		}
+	}
+	return row, nil
+}

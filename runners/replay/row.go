@@ -147,3 +147,9 @@ func eachPair(data []byte, f func(name, value []byte) error) error {
 	}
 	return nil
 }
+
+// IsInsert reports whether a data event is an INSERT.
+func (e *Event) IsInsert() bool {
+	k, err := parseKind(e.Type)
+	return err == nil && k.op == opInsert
+}
