@@ -29,7 +29,7 @@ type Statement struct {
 // into referred ones first. Rows of one table that refer to each other keep the order of
 // keys.
 func Statements(results []*Result) []Statement {
-	sorted := byParents(results)
+	sorted := Ordered(results)
 	var all []Statement
 	for _, r := range slices.Backward(sorted) {
 		all = append(all, r.statements(Extra)...)
@@ -40,9 +40,9 @@ func Statements(results []*Result) []Statement {
 	return all
 }
 
-// byParents sorts tables so that those that others refer to come first; tables that
+// Ordered sorts tables of one subscriber so that those that others refer to come first; tables that
 // refer to each other in a circle come by name.
-func byParents(results []*Result) []*Result {
+func Ordered(results []*Result) []*Result {
 	left := map[string]*Result{}
 	for _, r := range results {
 		left[r.Dest] = r
