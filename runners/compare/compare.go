@@ -211,7 +211,7 @@ func (t *comparison) dial(ctx context.Context, p Place) (*pg.Conn, error) {
 		return nil, err
 	}
 	// A long list of keys is only fast as a constant.
-	_, err = conn.Exec(ctx, "select set_config('plan_cache_mode', 'force_custom_plan', false), set_config('lock_timeout', '10s', false), set_config('lc_monetary', 'C', false)")
+	_, err = conn.Exec(ctx, "select set_config('plan_cache_mode', 'force_custom_plan', false), set_config('lock_timeout', '10s', false), set_config('lc_monetary', 'C', false), set_config('client_encoding', 'UTF8', false)")
 	if err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("set up the session: %w", err)

@@ -62,7 +62,7 @@ some differ, 15 when something could not be looked at.`,
 		},
 	}
 	f.add(a, cmd)
-	cmd.Flags().IntVar(&f.limit, "limit", 10, "rows shown of each table")
+	cmd.Flags().IntVar(&f.limit, "limit", 10, "rows shown of each table; 0: all that were looked for")
 	return cmd
 }
 
