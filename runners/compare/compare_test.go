@@ -11,6 +11,7 @@ import (
 	"github.com/skytools-go/skytools/sql"
 	"github.com/skytools-go/skytools/sql/londiste"
 	"github.com/skytools-go/skytools/sql/pgqnode"
+	"github.com/skytools-go/skytools/sql/sandbox/sandboxtest"
 )
 
 // TestCompare plants differences into tables of all sorts.
@@ -173,4 +174,33 @@ func TestCompareEnds(t *testing.T) {
 	fails("it is the root, which follows nobody", config(root, root, "public.t"))
 	leaf.run("update londiste.table_info set merge_state = 'ok'")
 	fails("it has no queue shop to read from", config(leaf, leaf, "public.t"))
+}
+
+// Databases with different encodings hash the same text to the same number.
+func TestCompareEncodings(t *testing.T) {
+	t.Parallel()
+	s := sandboxtest.Server(t)
+	conn := (&sandboxtest.DB{DSN: s.DSN("postgres"), Server: s}).Conn(t)
+	if _, err := conn.Exec(t.Context(), "create database latin template template0 encoding 'LATIN1' lc_collate 'C' lc_ctype 'C'"); err != nil {
+		t.Fatal(err)
+	}
+	root := newRoot(t)
+	leaf := root.addOn(sandboxtest.DatabaseOn(t, s, "latin"), root, "leaf", pgqnode.Leaf)
+	for _, n := range []*node{root, leaf} {
+		n.run("set client_encoding = 'UTF8'") // for the statements that follow
+		n.run("create table t (k text primary key, v text); insert into t select 'ä' || n, 'é' || n from generate_series(1, 300) n")
+	}
+	root.addTable("public.t", londiste.AddTable{})
+	root.ticking(50 * time.Millisecond)
+	leaf.work()
+	leaf.passed(root)
+	leaf.addTable("public.t", londiste.AddTable{Args: []string{"expect_sync"}})
+	if r := compared(t, config(root, leaf, "public.t")); !r.Equal() || r.Rows != 300 {
+		t.Errorf("%d rows, %.300q", r.Rows, lines(r))
+	}
+	leaf.runQuiet("update t set v = 'ö' where k = 'ä7'")
+	r := compared(t, config(root, leaf, "public.t"))
+	if diff := cmp.Diff([]string{"changed ä7 v: é7 / ö"}, lines(r)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
 }

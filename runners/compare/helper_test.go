@@ -32,9 +32,9 @@ type node struct {
 	conn *pg.Conn
 }
 
-func newNode(t testing.TB, name string) *node {
+func newNode(t testing.TB, name string, db *sandboxtest.DB) *node {
 	t.Helper()
-	n := &node{t: t, db: sandboxtest.Database(t), name: name}
+	n := &node{t: t, db: db, name: name}
 	n.db.Install(t, pgq.Schema, pgqcoop.Schema, pgqnode.Schema, londiste.Schema)
 	n.conn = n.db.Conn(t)
 	return n
@@ -88,7 +88,7 @@ func (n *node) dsn(context.Context) (string, error) { return n.db.DSN, nil }
 
 func newRoot(t testing.TB) *node {
 	t.Helper()
-	n := newNode(t, "root")
+	n := newNode(t, "root", sandboxtest.Database(t))
 	n.must(pgqnode.RegisterLocation(queue, n.name, n.db.DSN, false), pgqnode.CreateRoot(queue, n.name, n.name+"_worker"))
 	n.run("update pgq.queue set queue_ticker_max_lag = '0', queue_ticker_idle_period = '1 hour'")
 	return n
@@ -97,7 +97,12 @@ func newRoot(t testing.TB) *node {
 // add hangs a node below n.
 func (n *node) add(root *node, name, kind string) *node {
 	n.t.Helper()
-	m := newNode(n.t, name)
+	return n.addOn(sandboxtest.Database(n.t), root, name, kind)
+}
+
+func (n *node) addOn(db *sandboxtest.DB, root *node, name, kind string) *node {
+	n.t.Helper()
+	m := newNode(n.t, name, db)
 	for _, x := range []*node{root, n, m} {
 		x.must(pgqnode.RegisterLocation(queue, name, m.db.DSN, false))
 		m.must(pgqnode.RegisterLocation(queue, x.name, x.db.DSN, false))
