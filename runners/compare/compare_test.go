@@ -185,7 +185,9 @@ func TestCompareEncodings(t *testing.T) {
 		t.Fatal(err)
 	}
 	root := newRoot(t)
-	leaf := root.addOn(sandboxtest.DatabaseOn(t, s, "latin"), root, "leaf", pgqnode.Leaf)
+	latin := sandboxtest.DatabaseOn(t, s, "latin")
+	install(t, latin)
+	leaf := root.addOn(latin, root, "leaf", pgqnode.Leaf)
 	for _, n := range []*node{root, leaf} {
 		n.run("set client_encoding = 'UTF8'") // for the statements that follow
 		n.run("create table t (k text primary key, v text); insert into t select 'ä' || n, 'é' || n from generate_series(1, 300) n")

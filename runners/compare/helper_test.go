@@ -32,10 +32,41 @@ type node struct {
 	conn *pg.Conn
 }
 
+var (
+	templateMu   sync.Mutex
+	templateMade bool
+)
+
+// database makes a database that has the schemas.
+func database(t testing.TB) *sandboxtest.DB {
+	t.Helper()
+	const template = "skytools_template"
+	templateMu.Lock() // also for the copy: two at once are refused
+	defer templateMu.Unlock()
+	s := sandboxtest.Server(t)
+	if !templateMade {
+		conn, err := pg.Dial(t.Context(), s.DSN("postgres"), pg.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := conn.Exec(t.Context(), "create database "+template); err != nil {
+			t.Fatal(err)
+		}
+		install(t, &sandboxtest.DB{Name: template, DSN: s.DSN(template), Server: s})
+		templateMade = true
+	}
+	return sandboxtest.DatabaseOn(t, s, template)
+}
+
+func install(t testing.TB, db *sandboxtest.DB) {
+	t.Helper()
+	db.Install(t, pgq.Schema, pgqcoop.Schema, pgqnode.Schema, londiste.Schema)
+}
+
 func newNode(t testing.TB, name string, db *sandboxtest.DB) *node {
 	t.Helper()
 	n := &node{t: t, db: db, name: name}
-	n.db.Install(t, pgq.Schema, pgqcoop.Schema, pgqnode.Schema, londiste.Schema)
 	n.conn = n.db.Conn(t)
 	return n
 }
@@ -88,7 +119,7 @@ func (n *node) dsn(context.Context) (string, error) { return n.db.DSN, nil }
 
 func newRoot(t testing.TB) *node {
 	t.Helper()
-	n := newNode(t, "root", sandboxtest.Database(t))
+	n := newNode(t, "root", database(t))
 	n.must(pgqnode.RegisterLocation(queue, n.name, n.db.DSN, false), pgqnode.CreateRoot(queue, n.name, n.name+"_worker"))
 	n.run("update pgq.queue set queue_ticker_max_lag = '0', queue_ticker_idle_period = '1 hour'")
 	return n
@@ -97,7 +128,7 @@ func newRoot(t testing.TB) *node {
 // add hangs a node below n.
 func (n *node) add(root *node, name, kind string) *node {
 	n.t.Helper()
-	return n.addOn(sandboxtest.Database(n.t), root, name, kind)
+	return n.addOn(database(n.t), root, name, kind)
 }
 
 func (n *node) addOn(db *sandboxtest.DB, root *node, name, kind string) *node {
