@@ -152,7 +152,7 @@ func hintFor(err error) string {
 func (a *app) meter(all []*compared) (stop func()) {
 	quiet := a.poked(func() {
 		for _, c := range all {
-			fmt.Fprintf(a.Err, "  %-50s %d of about %d rows\n", visible(c.Address.String()), c.done.Load(), c.total.Load())
+			fmt.Fprintf(a.Err, "  %-50s %d of about %d rows\n", render.Clean(c.Address.String()), c.done.Load(), c.total.Load())
 		}
 	})
 	end, ended := make(chan struct{}), make(chan struct{})
@@ -224,9 +224,9 @@ func (a *app) printCompared(set *spec.Set, all []*compared, limit int) error {
 
 func (a *app) printTable(c *compared, limit int) {
 	if c.State == "error" {
-		fmt.Fprintf(a.Out, "%s  %s\n", visible(c.Address.String()), a.painted("drop", "not compared: "+visible(c.Error)))
+		fmt.Fprintf(a.Out, "%s  %s\n", render.Clean(c.Address.String()), a.painted("drop", "not compared: "+render.Clean(c.Error)))
 		if c.Hint != "" {
-			fmt.Fprintf(a.Out, "    try: %s\n", visible(c.Hint))
+			fmt.Fprintf(a.Out, "    try: %s\n", render.Clean(c.Hint))
 		}
 		return
 	}
@@ -238,7 +238,7 @@ func (a *app) printTable(c *compared, limit int) {
 		}
 		what = a.painted("drop", fmt.Sprintf("%s of %s", differ(text, n), c.Provider))
 	}
-	fmt.Fprintf(a.Out, "%s  %s, %s at tick %d\n", visible(c.Address.String()), counted(int(c.Here), "row"), what, c.Tick)
+	fmt.Fprintf(a.Out, "%s  %s, %s at tick %d\n", render.Clean(c.Address.String()), counted(int(c.Here), "row"), what, c.Tick)
 	for i, d := range c.Differences {
 		if i == limit && limit > 0 {
 			fmt.Fprintf(a.Out, "    and %d more; --limit shows them, --format json has all\n", len(c.Differences)-i)
@@ -250,7 +250,7 @@ func (a *app) printTable(c *compared, limit int) {
 		fmt.Fprintf(a.Out, "    %s\n", a.painted("update", counted(n, "row")+" changed during every look, and could not be compared"))
 	}
 	for _, note := range c.Notes {
-		fmt.Fprintf(a.Out, "    note: %s\n", visible(note))
+		fmt.Fprintf(a.Out, "    note: %s\n", render.Clean(note))
 	}
 }
 
@@ -268,7 +268,7 @@ var signs = map[string]struct{ sign, paint string }{
 func (a *app) printDifference(d compare.Difference) {
 	var key, values []string
 	for _, k := range d.Key {
-		key = append(key, k.Column+"="+visible(k.Value))
+		key = append(key, k.Column+"="+render.Clean(k.Value))
 	}
 	for _, v := range d.Values {
 		text := ""
@@ -280,7 +280,7 @@ func (a *app) printDifference(d compare.Difference) {
 		default:
 			text = short(v.Subscriber)
 		}
-		values = append(values, visible(v.Column)+": "+text)
+		values = append(values, render.Clean(v.Column)+": "+text)
 	}
 	s := signs[d.Kind]
 	line := fmt.Sprintf("%s %s  %-7s  %s", s.sign, strings.Join(key, ", "), d.Kind, strings.Join(values, ", "))
@@ -292,7 +292,7 @@ func short(text *string) string {
 	if text == nil {
 		return "NULL"
 	}
-	return "'" + cut(visible(*text), 60) + "'"
+	return "'" + cut(render.Clean(*text), 60) + "'"
 }
 
 func casesOf(all []*compared) []render.Case {
@@ -310,7 +310,7 @@ func casesOf(all []*compared) []render.Case {
 			for _, d := range c.Differences[:min(20, len(c.Differences))] {
 				var key []string
 				for _, k := range d.Key {
-					key = append(key, k.Column+"="+visible(k.Value))
+					key = append(key, k.Column+"="+render.Clean(k.Value))
 				}
 				keys = append(keys, d.Kind+" "+strings.Join(key, ", "))
 			}

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/skytools-go/skytools/planner"
+	"github.com/skytools-go/skytools/planner/render"
 	"github.com/skytools-go/skytools/spec"
 	"github.com/skytools-go/skytools/sql/londiste"
 	"github.com/skytools-go/skytools/sql/pg"
@@ -125,13 +126,13 @@ func (a *app) printMissing(all []lacking, unread map[string]string) error {
 	}
 	var g grid
 	for _, l := range all {
-		g.add("", visible(l.Address.String()), l.Why)
+		g.add("", render.Clean(l.Address.String()), l.Why)
 	}
 	for _, line := range g.lines(a.painted, a.Width()) {
 		fmt.Fprintln(a.Out, line)
 	}
 	for _, name := range slices.Sorted(maps.Keys(unread)) {
-		fmt.Fprintf(a.Out, "%s  %s\n", name, a.painted("drop", visible(unread[name])))
+		fmt.Fprintf(a.Out, "%s  %s\n", name, a.painted("drop", render.Clean(unread[name])))
 	}
 	if len(all) == 0 && len(unread) == 0 {
 		fmt.Fprintln(a.Out, "Nothing is missing.")

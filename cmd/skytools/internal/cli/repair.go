@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/skytools-go/skytools/planner/render"
 	"github.com/skytools-go/skytools/runners/compare"
 	"github.com/skytools-go/skytools/spec"
 )
@@ -58,12 +59,12 @@ func repairable(all []*compared, most int) error {
 	n := 0
 	for _, c := range all {
 		if c.State == "error" {
-			return &codeError{code: exitIncomplete, message: fmt.Sprintf("%s: not compared: %s", visible(c.Address.String()), c.Error), hint: c.Hint}
+			return &codeError{code: exitIncomplete, message: fmt.Sprintf("%s: not compared: %s", render.Clean(c.Address.String()), c.Error), hint: c.Hint}
 		}
 		n += len(c.Differences)
 		if n > most {
 			return &codeError{code: exitApproval, message: fmt.Sprintf("at least %d rows differ, and --max is %d; nothing was changed", n, most),
-				hint: "is it the right provider? to copy the whole table again: skytools resync " + visible(c.Address.String())}
+				hint: "is it the right provider? to copy the whole table again: skytools resync " + render.Clean(c.Address.String())}
 		}
 	}
 	return nil
@@ -135,7 +136,7 @@ func repairsOf(set *spec.Set, all []*compared, patience time.Duration) []*repair
 func (a *app) printRepair(r *repairOf) {
 	fmt.Fprintf(a.Out, "-- On %s: %s, for a session with session_replication_role = replica.\n", r.Node, counted(len(r.Statements), "statement"))
 	for _, c := range r.results {
-		fmt.Fprintf(a.Out, "-- %s differs from %s of %s in %s at tick %d.\n", visible(c.Dest), visible(c.Source), c.Provider, counted(len(c.Differences), "row"), c.Tick)
+		fmt.Fprintf(a.Out, "-- %s differs from %s of %s in %s at tick %d.\n", render.Clean(c.Dest), render.Clean(c.Source), c.Provider, counted(len(c.Differences), "row"), c.Tick)
 	}
 	for _, s := range r.Statements {
 		fmt.Fprintf(a.Out, "%s;\n", s.Text)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/skytools-go/skytools/planner/render"
 	"github.com/skytools-go/skytools/runners/replay"
 	"github.com/skytools-go/skytools/spec"
 	"github.com/skytools-go/skytools/sql/londiste"
@@ -64,14 +65,14 @@ func (a *app) resyncTables(ctx context.Context, set *spec.Set, tables []followed
 	var nodes []string
 	for _, t := range tables {
 		if t.state == "unknown" {
-			return &codeError{code: exitIncomplete, message: fmt.Sprintf("%s: %s", visible(t.address.String()), t.problem)}
+			return &codeError{code: exitIncomplete, message: fmt.Sprintf("%s: %s", render.Clean(t.address.String()), t.problem)}
 		}
 		if len(byNode[t.address.Database]) == 0 {
 			nodes = append(nodes, t.address.Database)
 		}
 		byNode[t.address.Database] = append(byNode[t.address.Database], t)
 		if a.format == "text" {
-			fmt.Fprintf(a.Out, "%s  %s, %s\n", visible(t.address.String()), t.state,
+			fmt.Fprintf(a.Out, "%s  %s, %s\n", render.Clean(t.address.String()), t.state,
 				a.painted("recreate", "recopies-table: it is emptied and copied again; readers see it empty or partial meanwhile"))
 		}
 	}
@@ -107,7 +108,7 @@ func (a *app) resyncNode(ctx context.Context, set *spec.Set, node string, tables
 	return conn.Write(ctx, func(tx *pg.Tx) error {
 		for _, t := range tables {
 			if err := resyncTable(ctx, tx, t); err != nil {
-				return fmt.Errorf("table %s: %w", visible(t.name), err)
+				return fmt.Errorf("table %s: %w", render.Clean(t.name), err)
 			}
 		}
 		return nil
@@ -134,7 +135,7 @@ func resyncTable(ctx context.Context, tx *pg.Tx, t followed) error {
 	}
 	if len(others) > 0 {
 		return &codeError{code: exitApproval, message: fmt.Sprintf("%s has several sources (%s), and a copy from one empties it for all; nothing was changed", r.Dest, strings.Join(others, ", ")),
-			hint: "put single rows right with: skytools repair " + visible(t.address.String())}
+			hint: "put single rows right with: skytools repair " + render.Clean(t.address.String())}
 	}
 	_, err = tx.Run(ctx, londiste.SetTableState(t.queue, t.name, "", ""))
 	return err

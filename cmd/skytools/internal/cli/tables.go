@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/skytools-go/skytools/planner"
+	"github.com/skytools-go/skytools/planner/render"
 	"github.com/skytools-go/skytools/runners/compare"
 	"github.com/skytools-go/skytools/runners/status"
 	"github.com/skytools-go/skytools/spec"
@@ -100,9 +101,9 @@ func noTable(verb, glob string, all []followed) error {
 			names = append(names, t.address.Short(), "table/*/"+t.name)
 		}
 	}
-	message := fmt.Sprintf("%s: no replicated table below a root matches %s", verb, visible(glob))
+	message := fmt.Sprintf("%s: no replicated table below a root matches %s", verb, render.Clean(glob))
 	if near := spec.Nearest(glob, names); near != "" {
-		message += "; did you mean " + visible(strings.TrimPrefix(near, "table/*/")) + "?"
+		message += "; did you mean " + render.Clean(strings.TrimPrefix(near, "table/*/")) + "?"
 	}
 	return &codeError{code: exitError, message: message, hint: "skytools status lists what there is"}
 }
