@@ -40,6 +40,7 @@ var consumerKind = Kind[consumerState]{
 				}
 				all = append(all, d)
 			}
+			all = append(all, declaredForwards(s, &q)...)
 		}
 		return all
 	},
@@ -47,6 +48,9 @@ var consumerKind = Kind[consumerState]{
 	Needs: func(s *Scene, o Object[consumerState]) []Address {
 		queue, _ := splitName(o.Name)
 		needs := []Address{{"queue", queue, o.Database}, {"node", queue, o.Database}}
+		if q, f := forwardOf(s, o.Database, o.Name); f != nil && f.To != "" {
+			needs = append(needs, Address{"queue", f.To, f.Target(q)})
+		}
 		if o.Want != nil && len(o.Want.Members) > 0 {
 			needs = append(needs, Address{"schema", "pgq_coop", o.Database})
 		}
@@ -59,10 +63,13 @@ var consumerKind = Kind[consumerState]{
 		return []Hazard{hazard("drops-consumer", "%s", unread(s, o.Database, o.Name))}
 	},
 	Notes: func(s *Scene, o Object[consumerState]) []string {
-		if o.Want != nil {
-			return nil
+		if o.Want == nil {
+			return []string{unread(s, o.Database, o.Name)}
 		}
-		return []string{unread(s, o.Database, o.Name)}
+		if q, f := forwardOf(s, o.Database, o.Name); f != nil && o.Have == nil {
+			return []string{"skytools run copies its events to " + forwardGoal(q, f)}
+		}
+		return nil
 	},
 	Hidden: isWorker,
 	Adopt:  adoptConsumer,

@@ -138,6 +138,11 @@ func declaredSchemas(s *Scene) []Declared[schemaState] {
 					want(c.Target, c.At, "skytools", "pgq_ext")
 				}
 			}
+			for _, f := range q.Forward {
+				if f.State == spec.Present && f.Target(&q) != f.Place(&q) {
+					want(f.Target(&q), f.At, "skytools", "pgq", "pgq_ext")
+				}
+			}
 		}
 		for _, n := range q.Nodes {
 			if n.State == spec.Present && q.State == spec.Present {

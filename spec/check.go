@@ -26,6 +26,7 @@ func (d *decoder) check() {
 	for i := range d.set.Queues {
 		d.checkQueue(&d.set.Queues[i])
 	}
+	d.checkForwardCycles()
 }
 
 func (d *decoder) anyFile() string {
@@ -45,7 +46,7 @@ func (d *decoder) resolve(r ref) {
 		}
 		if !q.Cascade() {
 			d.file, d.path = r.file, r.path
-			d.fail(r.at, "on-without-nodes", "on: chooses a node of a cascade, and this queue has none")
+			d.fail(r.at, "on-without-nodes", "the queue has no node %s: it is no cascade", r.name)
 			return
 		}
 		found, names = q.Nodes.Get(r.name) != nil, q.Nodes.Names
@@ -90,6 +91,7 @@ func (d *decoder) checkQueue(q *Queue) {
 			say(c.At, "bad-name", "consumer %q: names that begin with a dot belong to PgQ itself", c.Name)
 		}
 	}
+	d.checkForwards(q)
 	if q.Cascade() {
 		d.checkNodes(q, say)
 	}

@@ -25,6 +25,7 @@ func topics() map[string]topic {
 	add("database", (*Database)(nil).about(), describe[Database, *Database]())
 	add("queue", (*Queue)(nil).about(), describe[Queue, *Queue]())
 	add("consumer", (*Consumer)(nil).about(), describe[Consumer, *Consumer]())
+	add("forward", (*Forward)(nil).about(), describe[Forward, *Forward]())
 	add("capture", (*Capture)(nil).about(), describe[Capture, *Capture]())
 	add("node", (*Node)(nil).about(), describe[Node, *Node]())
 	add("table", (*Table)(nil).about(), describe[Table, *Table]())
@@ -90,7 +91,7 @@ func typeName(typ any) string {
 		switch s.kind {
 		case "text", "number", "list":
 			return s.kind
-		case "texts":
+		case "texts", "relations":
 			return "list of texts"
 		case "map":
 			return strings.Join(append([]string{"mapping by name"}, without(s.oneOf, "null")...), " or ")

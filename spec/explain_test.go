@@ -40,6 +40,7 @@ func TestExamplesParse(t *testing.T) {
 		"database": databases + "  more: {dsn: service=x, KEY: VALUE}\n",
 		"queue":    databases + "queues: {q: {on: hub, KEY: VALUE}}\n",
 		"consumer": databases + "queues: {q: {" + nodes + ", consumers: {c: {KEY: VALUE}}}}\n",
+		"forward":  databases + "queues: {q: {" + nodes + ", forward: {f: {split: ev_type, KEY: VALUE}}}}\n",
 		"capture":  databases + "queues: {q: {on: hub, capture: {public.t: {KEY: VALUE}}}}\n",
 		"node":     databases + "queues: {q: {nodes: {hub: {type: root}, edge1: {type: branch, provider: hub, KEY: VALUE}}}}\n",
 		"table":    databases + "queues: {q: {" + nodes + ", tables: {public.t: {KEY: VALUE}}}}\n",
@@ -60,13 +61,13 @@ func TestExamplesParse(t *testing.T) {
 			continue
 		}
 		for _, given := range []string{ // what the place says already, the example replaces
-			"dsn: service=x, ", "on: hub, ", "type: branch, ", "provider: hub, ", "because: b, ", "until: 2026-01-01, ", "address: queue/x@hub, ",
+			"dsn: service=x, ", "on: hub, ", "type: branch, ", "provider: hub, ", "because: b, ", "until: 2026-01-01, ", "address: queue/x@hub, ", "split: ev_type, ",
 		} {
-			if key, _, _ := strings.Cut(given, ":"); key == f.name || key == "on" && (f.name == "nodes" || f.name == "tables" || f.name == "sequences") {
+			if key, _, _ := strings.Cut(given, ":"); key == f.name || key == "split" && f.name == "to" || key == "on" && kind == "queue" && (f.name == "nodes" || f.name == "tables" || f.name == "sequences") {
 				doc = strings.Replace(doc, given, "", 1)
 			}
 		}
-		if f.name == "tables" || f.name == "sequences" {
+		if kind == "queue" && (f.name == "tables" || f.name == "sequences") {
 			doc = strings.Replace(doc, "{KEY", "{"+nodes+", KEY", 1)
 		}
 		code := "drops-queue: queue/x@hub"

@@ -54,7 +54,7 @@ type node interface {
 
 // shape describes a node for the JSON Schema and the manual.
 type shape struct {
-	kind    string     // "object", "map", "list", "text", "number", "texts"
+	kind    string     // "object", "map", "list", "text", "number", "texts", "relations"
 	keys    int        // how many keys an entry has; 0: any number
 	entries int        // how many entries a map has at least
 	doc     string     // what one entry is

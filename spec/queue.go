@@ -14,6 +14,7 @@ type Queue struct {
 	State            State    `json:"state"`
 
 	Consumers Named[Consumer] `json:"consumers"`
+	Forward   Named[Forward]  `json:"forward,omitempty"`
 	Capture   Named[Capture]  `json:"capture"`
 	Nodes     Named[Node]     `json:"nodes"`
 	Tables    Named[Table]    `json:"tables"`
@@ -54,6 +55,8 @@ func (q *Queue) fields() []Field[Queue] {
 			Catalog: "pgq.queue.queue_per_tx_limit", Into: func(q *Queue) any { return &q.PerTxLimit }},
 		{Name: "consumers", Doc: "Who reads the queue, by name.", Example: "{mailer: , indexer: {members: [w1, w2]}}",
 			Into: func(q *Queue) any { return namedOf[Consumer, *Consumer]{&q.Consumers, "consumer", nil} }},
+		{Name: "forward", Doc: "Where else its events go, by the name of the consumer that copies them.", Example: "{to_report: {on: report, to: audit}, by_table: {split: ev_extra1}}",
+			Into: func(q *Queue) any { return namedOf[Forward, *Forward]{&q.Forward, "forward", nil} }},
 		{Name: "capture", Doc: "Tables whose changes become events of this queue, by schema and name.", Example: "{public.invoices: {ignore: [updated_at]}}",
 			Into: func(q *Queue) any { return namedOf[Capture, *Capture]{&q.Capture, "capture", relationName} }},
 		{Name: "nodes", Doc: "Makes the queue a cascade: its nodes, by the name of their database.",
@@ -94,6 +97,7 @@ func (q *Queue) Home() string {
 
 func (q *Queue) sortInside() {
 	q.Consumers.sort()
+	q.Forward.sort()
 	q.Capture.sort()
 	q.Nodes.sort()
 	q.Tables.sort()

@@ -53,13 +53,19 @@ func typeSchema(typ any) map[string]any {
 	case *Duration:
 		return map[string]any{"type": "string", "pattern": `^([0-9]+([.][0-9]+)?(w|d|h|m|s|ms|us))+$`}
 	case *[]string:
-		return anyOf(map[string]any{"type": "array", "items": map[string]any{"type": "string", "minLength": 1}, "uniqueItems": true}, map[string]any{"type": "string", "minLength": 1})
+		return namesSchema()
 	case choice:
 		return map[string]any{"enum": t.choices()}
 	case node:
 		return shapeSchema(t.shape())
 	}
 	return map[string]any{}
+}
+
+// namesSchema is a set of texts, none of them empty, or a single one.
+func namesSchema() map[string]any {
+	text := map[string]any{"type": "string", "minLength": 1}
+	return anyOf(map[string]any{"type": "array", "items": text, "uniqueItems": true}, text)
 }
 
 func anyOf(options ...any) map[string]any { return map[string]any{"anyOf": options} }
@@ -72,6 +78,8 @@ func shapeSchema(s shape) map[string]any {
 	case "texts":
 		list := map[string]any{"type": "array", "items": map[string]any{"type": "string"}, "minItems": 1}
 		return anyOf(list, map[string]any{"type": "string"})
+	case "relations":
+		return namesSchema()
 	case "number":
 		return map[string]any{"type": "integer", "const": Format}
 	case "list":
