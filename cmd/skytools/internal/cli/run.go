@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/skytools-go/skytools/runners"
 	"github.com/skytools-go/skytools/runners/cascade"
+	"github.com/skytools-go/skytools/runners/forward"
 	"github.com/skytools-go/skytools/runners/group"
 	"github.com/skytools-go/skytools/runners/maint"
 	"github.com/skytools-go/skytools/runners/replay"
@@ -32,7 +34,7 @@ type runFlags struct {
 func (a *app) run() *cobra.Command {
 	var f runFlags
 	cmd := &cobra.Command{
-		Use: "run [PATH...]", Short: "Run the loops: ticks, upkeep, replay and copies",
+		Use: "run [PATH...]", Short: "Run the loops: ticks, upkeep, replay, copies and forwards",
 		Long: `Runs the loops of the declared topology until it is told to stop. Every declared
 database is ticked and kept up, with the queues that others made there, too: this takes
 the place of pgqd, and may run beside it. Several processes,
@@ -57,7 +59,7 @@ Either way nothing is lost: positions are stored with the data.`,
 	fl := cmd.Flags()
 	fl.StringVar(&f.listen, "listen", "", "serve the status page, /status.json and /metrics here, such as 127.0.0.1:8080")
 	fl.StringArrayVar(&f.nodes, "node", nil, "run only the loops of this database; repeatable")
-	fl.StringArrayVar(&f.only, "only", nil, "run only these: tick, maint, replay; repeatable")
+	fl.StringArrayVar(&f.only, "only", nil, "run only these: tick, maint, replay, forward; repeatable")
 	fl.IntVar(&f.copies, "copies", 2, "tables copied at a time to each node")
 	return cmd
 }
@@ -166,8 +168,8 @@ func loopsOf(set *spec.Set, f *runFlags, log hclog.Logger) ([]group.Loop, []prom
 				continue
 			}
 			s := &replay.Stats{}
-			counter("batches_total", "Batches replayed.", name, func() float64 { return float64(s.Batches.Load()) })
-			counter("events_total", "Events replayed.", name, func() float64 { return float64(s.Events.Load()) })
+			counter("batches_total", batchesHelp, name, func() float64 { return float64(s.Batches.Load()) })
+			counter("events_total", eventsHelp, name, func() float64 { return float64(s.Events.Load()) })
 			add("replay", name, n.Name, "replay "+q.Name, func(ctx context.Context) error {
 				w := cascade.New(cascade.Config{
 					Queue: q.Name, Copies: f.copies, Log: log.Named(name), Stats: s,
@@ -178,8 +180,55 @@ func loopsOf(set *spec.Set, f *runFlags, log hclog.Logger) ([]group.Loop, []prom
 				return w.Run(ctx)
 			})
 		}
+		for _, x := range q.Forward {
+			place, target := x.Place(&q), x.Target(&q)
+			name := fmt.Sprintf("forward %s %s@%s", x.Name, q.Name, place)
+			if q.State == spec.Absent || x.State == spec.Absent || set.Database(place).State == spec.Dead || set.Database(target).State == spec.Dead || !wanted("forward", place) {
+				continue
+			}
+			s := &forward.Stats{}
+			counter("batches_total", batchesHelp, name, func() float64 { return float64(s.Batches.Load()) })
+			counter("events_total", eventsHelp, name, func() float64 { return float64(s.Written.Load()) })
+			counter("skipped_events_total", "Events left out because their queue is missing.", name, func() float64 { return float64(s.Skipped.Load()) })
+			config := forwardConfig(set, &q, &x)
+			config.Log, config.Stats = log.Named(name), s
+			add("forward", name, place, "forward "+q.Name+"/"+x.Name, func(ctx context.Context) error {
+				return advised(forward.New(config).Run(ctx))
+			})
+		}
 	}
 	return loops, collectors
+}
+
+// The same metric has the same help in every loop.
+const (
+	batchesHelp = "Batches replayed or forwarded."
+	eventsHelp  = "Events replayed or forwarded."
+)
+
+// forwardConfig says to the runner what the YAML says.
+func forwardConfig(set *spec.Set, q *spec.Queue, x *spec.Forward) forward.Config {
+	reach := func(database string) func(context.Context) (string, error) {
+		return func(ctx context.Context) (string, error) { return direct(set)(ctx, database) }
+	}
+	c := forward.Config{
+		Queue: q.Name, Consumer: x.Name, DSN: reach(x.Place(q)),
+		To: x.To, Split: string(x.Split), Skip: x.Missing == spec.MissingSkip, Cascade: q.Cascade(),
+		Types: x.Types, Tables: x.Tables, Where: x.Where,
+	}
+	if x.Target(q) != x.Place(q) {
+		c.Target = reach(x.Target(q))
+	}
+	return c
+}
+
+// advised adds what to try to the error of a loop that only a person can help.
+func advised(err error) error {
+	var with interface{ Hint() string }
+	if errors.As(err, &with) && with.Hint() != "" {
+		return fmt.Errorf("%w; %s", err, with.Hint())
+	}
+	return err
 }
 
 // unapplied adds what to try when a loop meets a database without our schemas.
@@ -201,7 +250,7 @@ func reachNode(set *spec.Set) func(context.Context, string, string) (string, err
 	}
 }
 
-// homes are the databases where the YAML declares queues.
+// homes are the databases where the YAML declares queues, or writes to some.
 func homes(set *spec.Set) map[string]bool {
 	all := map[string]bool{}
 	for _, q := range set.Queues {
@@ -213,6 +262,9 @@ func homes(set *spec.Set) map[string]bool {
 		}
 		for _, n := range q.Nodes {
 			all[n.Name] = all[n.Name] || n.State == spec.Present
+		}
+		for _, f := range q.Forward {
+			all[f.Target(&q)] = all[f.Target(&q)] || f.State == spec.Present
 		}
 	}
 	return all
