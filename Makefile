@@ -3,7 +3,7 @@
 
 GO ?= go
 
-.PHONY: build demo test test-versions bench lint server
+.PHONY: build demo test test-versions soak bench lint server
 
 build:
 	$(GO) build -o bin/ ./cmd/...
@@ -23,6 +23,12 @@ test-versions: server
 	@bins=$$(.ci/postgres) || exit 1; for bin in $$bins; do \
 		"$$bin/postgres" --version && PG_BIN=$$bin $(GO) test -count=1 -run $(VERSIONED_TESTS) $(VERSIONED) || exit 1; \
 	done
+
+# Everything is killed under load for this long, and nothing may be lost or come twice.
+SOAK ?= 10m
+
+soak: server
+	SOAK=$(SOAK) $(GO) test -race -count=1 -v -timeout 0 -run '^TestSoak$$' ./runners/soak
 
 lint:
 	@test -z "$$(gofmt -l .)" || { echo "gofmt these files:"; gofmt -l .; exit 1; }
