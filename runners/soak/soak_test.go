@@ -194,11 +194,14 @@ func (w *world) compare() {
 	if len(want) == 0 {
 		w.Fatal("the ledger is empty")
 	}
-	until := time.Now().Add(settle)
+	began := time.Now()
+	until := began.Add(settle)
 	for _, consumer := range sorted(consumers) {
+		behind := total - w.handled(consumer)
 		for w.handled(consumer) < total && time.Now().Before(until) && w.healthy() {
 			time.Sleep(50 * time.Millisecond)
 		}
+		w.Logf("%s was %d deliveries behind, and has all after %s", consumer, behind, time.Since(began).Round(100*time.Millisecond))
 	}
 	for _, consumer := range mirrors {
 		for !w.same(consumer) && time.Now().Before(until) && w.healthy() {

@@ -117,6 +117,7 @@ func echo(ctx context.Context) error {
 
 func consumer(c consume.Config) *consume.Consumer {
 	c.Fetch, c.Poll = 1+rand.N(50), 200*time.Millisecond
+	c.MinInterval = 300 * time.Millisecond // who dies often must be able to follow
 	if c.Member != "" {
 		c.DeadAfter = time.Second // shorter than a process may be stopped
 	}
