@@ -103,14 +103,10 @@ type killer struct {
 	rand *rand.Rand
 }
 
-// run kills until ctx ends; then everything runs.
+// run kills until ctx ends, and a few times in any case; then everything runs.
 func (k *killer) run(ctx context.Context) {
-	for ctx.Err() == nil {
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(time.Duration(100+k.rand.IntN(500)) * time.Millisecond):
-		}
+	for ctx.Err() == nil || k.kills.total() < 5 {
+		time.Sleep(time.Duration(100+k.rand.IntN(500)) * time.Millisecond)
 		switch n := k.rand.IntN(100); {
 		case n < 35:
 			role := k.role()

@@ -80,7 +80,7 @@ func TestSoak(t *testing.T) {
 	w.compare()
 	w.look()
 	t.Log(w.progress())
-	if w.model.written() < 20 || k.kills.total() < 5 {
+	if w.model.written() < 20 {
 		t.Error("too little has happened")
 	}
 }
@@ -183,6 +183,9 @@ func (w *world) progress() string {
 // compare waits until all is done, and requires that it was done as the model says.
 func (w *world) compare() {
 	w.Helper()
+	for slices.Max(append(read[int64](w, "hub", "select count(*) from pg_stat_activity where application_name = 'producer'"), 0)) > 0 {
+		time.Sleep(10 * time.Millisecond) // a transaction whose client has gone may still commit
+	}
 	want, wrong := w.model.want(read[string](w, "hub", "select event from ledger"))
 	for _, text := range wrong {
 		w.Error(text)
