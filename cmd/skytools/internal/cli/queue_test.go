@@ -16,7 +16,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/skytools-go/skytools/cmd/skytools/internal/term"
-	"github.com/skytools-go/skytools/planner/render"
 	"github.com/skytools-go/skytools/runners/tick"
 	"github.com/skytools-go/skytools/sql/pg"
 	"github.com/skytools-go/skytools/sql/pgq"
@@ -477,16 +476,6 @@ func TestCut(t *testing.T) {
 	} {
 		if got := cut(c.text, c.width); got != c.want {
 			t.Errorf("cut(%q, %d) = %q, want %q", c.text, c.width, got, c.want)
-		}
-	}
-}
-
-func TestVisible(t *testing.T) {
-	for text, want := range map[string]string{
-		"plain é 日本": "plain é 日本", "a\nb\tc\r": `a\nb\tc\r`, "\x1b[2J\x07": `\x1b[2J\x07`, "a\u202eb": `a\u202eb`, "\u0085": `\u0085`, "": "",
-	} {
-		if got := render.Clean(text); got != want {
-			t.Errorf("render.Clean(%q) = %q, want %q", text, got, want)
 		}
 	}
 }
