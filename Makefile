@@ -12,7 +12,7 @@ demo: server build
 	bin/skytools demo
 
 test: server
-	$(GO) test -race ./...
+	$(GO) test -race -timeout 30m ./...
 
 # What depends on the version of the server, on one of each that .ci/postgres brings:
 # installation, triggers, nodes, tables, apply of a whole topology, replay and copy.

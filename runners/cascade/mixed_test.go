@@ -90,7 +90,6 @@ func TestMixedWorkers(t *testing.T) {
 	}{
 		{"their leaf below our branch", false, true},
 		{"our leaf below their branch", true, false},
-		{"their branch and leaf", true, true},
 	} {
 		t.Run(who.name, func(t *testing.T) {
 			t.Parallel()
