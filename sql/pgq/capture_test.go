@@ -337,9 +337,9 @@ func TestFacts(t *testing.T) {
 func TestCaptureOfAnAlteredTable(t *testing.T) {
 	for _, options := range [][]string{nil, {"statement"}, {"backup", "ignore=b"}, {"statement", "backup", "ignore=b"}, {"statement", "when=id < 100"}} {
 		conn := installed(t).Conn(t)
-		script(t, conn, "select pgq.create_queue('q'), pgq.create_queue('generic'); create table e (id int primary key, a int, b text)")
+		script(t, conn, "select pgq.create_queue('q %s %1$s'), pgq.create_queue('generic'); create table e (id int primary key, a int, b text)")
 		args := array(options)
-		run(t, conn, []step{{"select pgq.create_capture('q', 'public.e', 'x', " + args + ")", "(1)"}})
+		run(t, conn, []step{{"select pgq.create_capture('q %s %1$s', 'public.e', 'x', " + args + ")", "(1)"}})
 		generic := "'generic'"
 		for _, o := range options {
 			if o != "statement" {
@@ -368,7 +368,7 @@ func TestCaptureOfAnAlteredTable(t *testing.T) {
 				t.Errorf("%s after %s (-generic +generated):\n%s", args, alter, diff)
 			}
 		}
-		run(t, conn, []step{{"select pgq.create_capture('q', 'public.e', 'x', " + args + ")", "(1)"}})
+		run(t, conn, []step{{"select pgq.create_capture('q %s %1$s', 'public.e', 'x', " + args + ")", "(1)"}})
 		script(t, conn, "insert into e (id, aa) values (9, 'k'); update e set b = 'z'")
 		if diff := cmp.Diff(written(2), written(1)); diff != "" || len(written(1)) < 25 {
 			t.Errorf("%s renewed, %d events (-generic +generated):\n%s", args, len(written(1)), diff)

@@ -441,13 +441,13 @@ language plpgsql stable
 as $$
 declare
     _test   constant text := format('not pgq._is_shape(''%s''::pg_catalog.oid, %L)', i_facts.table_oid, pgq._table_digest(i_facts.table_oid));
-    _call   constant text := format('perform pgq._write_reshaped(tg_op, ''%s''::pg_catalog.oid, %L::pg_catalog.text[], %%s)',
+    _call   constant text := format('perform pgq._write_reshaped(tg_op, ''%s''::pg_catalog.oid, %L::pg_catalog.text[], ',
                                     i_facts.table_oid, i_args);
     _type   constant text := format('%I.%I', i_facts.table_schema, i_facts.table_name);
 begin
     if not coalesce('statement' = any (i_args), false) then
         return format(E'    if tg_op <> ''TRUNCATE'' and %s then\n        %s;\n        return null;\n    end if;\n',
-                      _test, format(_call, 'new, old'));
+                      _test, _call || 'new, old)');
     end if;
     return format($f$    if tg_level = 'STATEMENT' and tg_op <> 'TRUNCATE' and %s then
         if tg_op = 'INSERT' then
@@ -468,7 +468,7 @@ begin
         end if;
         return null;
     end if;
-$f$, _test, format(_call, 'r.one, null'), format(_call, 'null, r.one'), format(_call, 'r.one, r.other'), _type);
+$f$, _test, _call || 'r.one, null)', _call || 'null, r.one)', _call || 'r.one, r.other)', _type);
 end;
 $$;
 
