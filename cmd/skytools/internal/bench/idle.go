@@ -45,6 +45,9 @@ func (u *usage) measure(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := p.withQueue(ctx); err != nil { // one that another figure has tuned would want more ticks
+		return err
+	}
 	for part := range 20 { // each is a transaction, and a table a lock
 		if err := p.both(ctx, fmt.Sprintf("select count(pgq.create_queue('idle_%d_' || i)) from generate_series(1, 50) i", part)); err != nil {
 			return err
