@@ -446,10 +446,10 @@ declare
     _type   constant text := format('%I.%I', i_facts.table_schema, i_facts.table_name);
 begin
     if not coalesce('statement' = any (i_args), false) then
-        return format(E'    if tg_op <> ''TRUNCATE'' and %s then\n        %s;\n        return null;\n    end if;\n',
+        return format(E'    if %s and tg_op <> ''TRUNCATE'' then\n        %s;\n        return null;\n    end if;\n',
                       _test, _call || 'new, old)');
     end if;
-    return format($f$    if tg_level = 'STATEMENT' and tg_op <> 'TRUNCATE' and %s then
+    return format($f$    if %s and tg_level = 'STATEMENT' and tg_op <> 'TRUNCATE' then
         if tg_op = 'INSERT' then
             for r in select t::%5$s as one from new_rows t loop
                 %2$s;
