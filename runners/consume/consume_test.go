@@ -207,7 +207,7 @@ func TestOverlookedErrorFails(t *testing.T) {
 			}
 			return nil
 		})
-		fault := &pg.Fault{Match: "txid_visible_in_snapshot", Nth: 1, After: true}
+		fault := &pg.Fault{Match: "ev_txid", Nth: 1, After: true}
 		if _, err := c.RunOnce(pg.WithFault(t.Context(), fault)); !errors.Is(err, pg.ErrCut) || !pg.Lost(err) {
 			t.Errorf("error: %v", err)
 		}
