@@ -70,7 +70,7 @@ func (m *model) run(t *testing.T) {
 		others.Go(func() { m.live(ctx, i) })
 	}
 	producers.Wait()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(3 * time.Minute) // a busy machine is no failure
 	total := 0
 	for _, n := range m.written {
 		total += n
