@@ -11,8 +11,9 @@ import (
 	"github.com/skytools-go/skytools/sql/pgqnode"
 )
 
-// collect is how many events a leaf that is behind takes at once.
-const collect = 20_000
+// collect is how many events a leaf that is behind takes at once: first it looks for
+// the most. What it reads ahead of what it applies is within a batch.
+var collect = []int{200_000, 20_000}
 
 // batch opens, applies and finishes the next batch. Whole batches span ticks.
 //
@@ -20,12 +21,13 @@ const collect = 20_000
 // that leaves nothing; after it the provider offers the batch again, and it is seen
 // to be done.
 func (w *Worker) batch(ctx context.Context, s *state, whole bool) (bool, error) {
-	source, count := w.source(s), 0
+	source := w.source(s)
+	var counts []int
 	if whole && s.Type == pgqnode.Leaf && w.busy {
-		count = collect
+		counts = collect
 	}
 	w.ticked = false
-	b, done, err := source.Open(ctx, s.Completed, count)
+	b, done, err := source.Open(ctx, s.Completed, counts...)
 	if err != nil {
 		return false, err
 	}

@@ -64,7 +64,7 @@ func (b *Batch) fetch(ctx context.Context, take func([]Event) bool) error {
 		query = "select * from (" + query + ") e where " + c.where + " order by 1"
 	}
 	p := &packer{events: make([]Event, 0, c.Fetch)}
-	err = c.source.Stream(ctx, query, func(values [][]byte) error {
+	err = c.source.Stream(ctx, pg.Binary, query, func(values [][]byte) error {
 		if err := p.add(values); err != nil || len(p.events) < c.Fetch && p.text.Len() < pieceSize {
 			return err
 		}

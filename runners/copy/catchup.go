@@ -88,7 +88,7 @@ func (t *Copy) replayBatch(ctx context.Context, s *stand) (wait time.Duration, d
 		return 0, false, err
 	}
 	source := t.reader()
-	b, applied, err := source.Open(ctx, s.Completed, 0)
+	b, applied, err := source.Open(ctx, s.Completed)
 	if err != nil {
 		return 0, false, err
 	}

@@ -41,13 +41,14 @@ func (e *LostPosition) Error() string {
 // provider leaves behind.
 //
 // It returns nil when there is no batch. With done, the batch has been applied
-// already and only needs to be finished. With minCount a batch spans several ticks
-// when the consumer is that many events or ten minutes behind.
+// already and only needs to be finished. With counts a batch spans several ticks
+// when the consumer is that many events or ten minutes behind: the first count that
+// it is, is taken, or else one tick.
 //
 // Source: contract/pgq.md section 6.7, steps 5 and 6.
-func (s *Source) Open(ctx context.Context, completed int64, minCount int) (b *Batch, done bool, err error) {
+func (s *Source) Open(ctx context.Context, completed int64, counts ...int) (b *Batch, done bool, err error) {
 	for try := range 2 {
-		if b, err = s.next(ctx, minCount); err != nil || b == nil {
+		if b, err = s.next(ctx, counts); err != nil || b == nil {
 			return nil, false, err
 		}
 		switch completed {
@@ -70,11 +71,17 @@ func (s *Source) Open(ctx context.Context, completed int64, minCount int) (b *Ba
 	return nil, false, &LostPosition{s.Queue, s.Consumer, b.Prev, b.Tick, completed}
 }
 
-func (s *Source) next(ctx context.Context, minCount int) (*Batch, error) {
-	var count any
-	if minCount > 0 {
-		count = int32(minCount)
+func (s *Source) next(ctx context.Context, counts []int) (*Batch, error) {
+	for _, count := range counts {
+		if b, err := s.nextOf(ctx, int32(count)); err != nil || b != nil {
+			return b, err
+		}
 	}
+	return s.nextOf(ctx, nil)
+}
+
+// nextOf opens a batch of so many events, or of one tick; nil when there is none.
+func (s *Source) nextOf(ctx context.Context, count any) (*Batch, error) {
 	type row struct {
 		ID               *int64
 		Prev, Tick, Time *string
@@ -89,9 +96,6 @@ func (s *Source) next(ctx context.Context, minCount int) (*Batch, error) {
 		return nil, fmt.Errorf("open a batch of %s on queue %s: %w", s.Consumer, s.Queue, err)
 	}
 	if r.ID == nil {
-		if minCount > 0 {
-			return s.next(ctx, 0)
-		}
 		return nil, nil
 	}
 	b := &Batch{ID: *r.ID, Time: *r.Time}
@@ -125,80 +129,4 @@ func (s *Source) Finish(ctx context.Context, b *Batch) error {
 		return fmt.Errorf("finish batch %d of %s on queue %s: %w", b.ID, s.Consumer, s.Queue, err)
 	}
 	return nil
-}
-
-const (
-	firstRows = 300
-	moreRows  = 5000
-)
-
-// Each calls f with every event of a batch, in the order of their ids. The events
-// stay as they are. It holds a bounded part of the batch.
-func (s *Source) Each(ctx context.Context, b *Batch, f func(*Event) error) error {
-	return s.Conn.Write(ctx, func(tx *pg.Tx) error {
-		var only any
-		if s.Only != "" {
-			only = s.Only
-		}
-		rows := 0
-		var failed error // of f, which says itself what it is about
-		count := func(values [][]byte) error {
-			rows++
-			e, err := newEvent(values)
-			if err == nil {
-				failed = f(e)
-				err = failed
-			}
-			return err
-		}
-		wrong := func(err error) error {
-			if failed != nil {
-				return err
-			}
-			return fmt.Errorf("read batch %d of queue %s: %w", b.ID, s.Queue, err)
-		}
-		const open = "select * from pgq.get_batch_cursor($1::int8, 'batch_walker', $2::int4, $3::text)"
-		if err := pg.Each(ctx, tx, count, open, b.ID, firstRows, only); err != nil {
-			return wrong(err)
-		}
-		for want := firstRows; rows == want; want = moreRows {
-			rows = 0
-			if err := pg.Each(ctx, tx, count, "fetch "+strconv.Itoa(moreRows)+" from batch_walker"); err != nil {
-				return wrong(err)
-			}
-		}
-		return nil
-	})
-}
-
-// newEvent copies a row in the order of pgq.get_batch_events.
-func newEvent(v [][]byte) (*Event, error) {
-	if len(v) != 10 {
-		return nil, fmt.Errorf("an event has %d columns, not 10", len(v))
-	}
-	id, err := strconv.ParseInt(string(v[0]), 10, 64)
-	if err != nil {
-		return nil, err
-	}
-	txid, err := strconv.ParseInt(string(v[2]), 10, 64)
-	if err != nil {
-		return nil, err
-	}
-	size := 0
-	for i := range v {
-		size += len(v[i])
-	}
-	room := make([]byte, 0, size)
-	keep := func(text []byte) []byte {
-		if text == nil {
-			return nil
-		}
-		start := len(room)
-		room = append(room, text...)
-		return room[start:len(room):len(room)]
-	}
-	return &Event{
-		ID: id, Txid: txid, Time: keep(v[1]), Retry: keep(v[3]), Type: keep(v[4]), Data: keep(v[5]),
-		Extra: [4][]byte{keep(v[6]), keep(v[7]), keep(v[8]), keep(v[9])},
-	}, nil
 }

@@ -264,13 +264,22 @@ func Each(ctx context.Context, q Queryer, f func(values [][]byte) error, text st
 	})
 }
 
+// A Format is how the server writes values.
+type Format int16
+
+// The formats of values.
+const (
+	Text   Format = pgx.TextFormatCode
+	Binary Format = pgx.BinaryFormatCode
+)
+
 // Stream runs a query that has no parameters and is not worth remembering, and calls
-// f with every row's columns in PostgreSQL's binary format; nil is NULL. The slices
-// are valid until f returns. Rows come as f takes them: while it does not, the server
+// f with every row's columns in a format; nil is NULL. The slices are valid until f
+// returns. Rows come as f takes them: while it does not, the server
 // waits. An error of f ends the session, which is the only way not to read the rest.
-func (c *Conn) Stream(ctx context.Context, text string, f func(values [][]byte) error) error {
+func (c *Conn) Stream(ctx context.Context, format Format, text string, f func(values [][]byte) error) error {
 	return guarded(ctx, c, text, func() error {
-		rows := c.raw.PgConn().ExecParams(ctx, text, nil, nil, nil, []int16{pgx.BinaryFormatCode})
+		rows := c.raw.PgConn().ExecParams(ctx, text, nil, nil, nil, []int16{int16(format)})
 		for rows.NextRow() {
 			if err := f(rows.Values()); err != nil {
 				c.Cut()

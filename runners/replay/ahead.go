@@ -1,0 +1,124 @@
+package replay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/skytools-go/skytools/sql/pg"
+)
+
+// A page is events on their way from the provider: at most pageEvents, and about
+// pageBytes of text unless one event has more.
+type page struct {
+	events []Event
+	text   []byte // what the events' fields point into
+}
+
+const (
+	pageEvents = 1000
+	pageBytes  = 1 << 20
+	pagesAhead = 40 // of a page each, read while others are applied
+)
+
+// Each calls f with every event of a batch, in the order of their ids. The events
+// stay as they are. While f works, the next ones are read: a bounded part of the
+// batch, and while that waits the server waits with the rest. The session is of no
+// use any more after an error.
+//
+// It runs the query of the batch itself: a cursor would copy every event once more
+// in the server.
+//
+// Source: contract/pgq.md section 4.3.
+func (s *Source) Each(ctx context.Context, b *Batch, f func(*Event) error) error {
+	query, err := pg.One[string](ctx, s.Conn, "select pgq.batch_event_sql($1)", b.ID)
+	if err != nil {
+		return s.wrong(b, err)
+	}
+	if s.Only != "" {
+		query = "select * from (" + query + ") e where " + s.Only + " order by 1"
+	}
+	ctx, stop := context.WithCancel(ctx)
+	pages := make(chan *page, pagesAhead)
+	var failed error // of the reader, once pages is closed
+	go func() {
+		defer close(pages)
+		failed = s.read(ctx, query, pages)
+	}()
+	defer func() {
+		stop()
+		for range pages { // until the reader has left the session
+		}
+	}()
+	for p := range pages {
+		for i := range p.events {
+			if err := f(&p.events[i]); err != nil {
+				return err
+			}
+		}
+	}
+	if failed != nil {
+		return s.wrong(b, failed)
+	}
+	return nil
+}
+
+func (s *Source) wrong(b *Batch, err error) error {
+	return fmt.Errorf("read batch %d of queue %s: %w", b.ID, s.Queue, err)
+}
+
+// read sends the events of the query until there are no more, or ctx ends.
+func (s *Source) read(ctx context.Context, query string, pages chan<- *page) error {
+	p := &page{}
+	send := func() error {
+		select {
+		case pages <- p:
+			p = &page{make([]Event, 0, len(p.events)), make([]byte, 0, len(p.text)+len(p.text)/8)} // the next is likely to be like it
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	err := s.Conn.Stream(ctx, pg.Text, query, func(values [][]byte) error {
+		if err := p.add(values); err != nil {
+			return err
+		}
+		if len(p.events) < pageEvents && len(p.text) < pageBytes {
+			return nil
+		}
+		return send()
+	})
+	if err == nil && len(p.events) > 0 {
+		err = send()
+	}
+	return err
+}
+
+// add copies a row in the order of pgq.get_batch_events.
+func (p *page) add(v [][]byte) error {
+	if len(v) != 10 {
+		return fmt.Errorf("an event has %d columns, not 10", len(v))
+	}
+	id, err := strconv.ParseInt(string(v[0]), 10, 64)
+	txid, wrong := strconv.ParseInt(string(v[2]), 10, 64)
+	if err := errors.Join(err, wrong); err != nil {
+		return err
+	}
+	p.events = append(p.events, Event{
+		ID: id, Txid: txid, Time: p.keep(v[1]), Retry: p.keep(v[3]), Type: p.keep(v[4]), Data: p.keep(v[5]),
+		Extra: [4][]byte{p.keep(v[6]), p.keep(v[7]), p.keep(v[8]), p.keep(v[9])},
+	})
+	return nil
+}
+
+// keep copies text. Where the page's text grows it moves, and what was kept stays in
+// the old place.
+func (p *page) keep(text []byte) []byte {
+	if text == nil {
+		return nil
+	}
+	start := len(p.text)
+	p.text = append(p.text, text...)
+	return p.text[start:len(p.text):len(p.text)]
+}
