@@ -23,6 +23,8 @@ func TestCompare(t *testing.T) {
 		root, leaf string // SQL that makes the table; leaf empty: the same
 		dest       string
 		where      string
+		columns    map[string]string
+		transform  map[string]string
 		args       []string
 		plant      string // on the leaf; :t is the table there
 		want       []string
@@ -83,6 +85,13 @@ func TestCompare(t *testing.T) {
 			leaf:  `create schema eu; create table eu."T ""2" (id int primary key, region text, v int, seen int)`,
 			plant: "update :t set seen = 9 where id = 3; delete from :t where id = 6; insert into :t values (7, 'us', 7, 0)",
 			want:  []string{"extra 7", "missing 6"}, notes: []string{`column "seen" is not replicated (ignore) and not compared`}},
+		{name: "renamed, left out and computed columns", where: "secret <> 'x'", args: []string{"ignore=seen"},
+			columns: map[string]string{"id": "nr", "mail": "email", "secret": ""}, transform: map[string]string{"email": "lower(mail)", "size": "length(secret)"},
+			root:  "create table t (id int primary key, mail text, secret text, seen int, more int); insert into t select n, 'M' || n, case when n % 3 = 0 then 'x' else 'y' || n end, 0 from generate_series(1, 900) n",
+			leaf:  "create table t (size bigint, nr bigint primary key, email text, seen int)",
+			plant: "update :t set size = 9 where nr = 4; delete from :t where nr = 5; insert into :t values (1, 6, 'm6', 0); update :t set email = 'M7', seen = 1 where nr = 7",
+			want:  []string{"changed 4 size: 2 / 9", "changed 7 email: m7 / M7", "extra 6", "missing 5"},
+			notes: []string{`column "more" is only on the provider`, `column "seen" is not replicated (ignore) and not compared`}},
 		{name: "generated columns", root: "create table t (id int primary key, v int, d int generated always as (v * 2) stored); insert into t values (1, 1)",
 			leaf:  "create table t (id int primary key, v int, d int generated always as (v * 3) stored)",
 			notes: []string{`column "d" is generated on the subscriber and not compared`}},
@@ -113,6 +122,10 @@ func TestCompare(t *testing.T) {
 			attrs := londiste.Dict{}
 			if c.where != "" {
 				attrs[londiste.AttrWhere] = &c.where
+			}
+			if c.columns != nil {
+				attrs.Set(londiste.AttrColumns, londiste.DictOf(c.columns).String())
+				attrs.Set(londiste.AttrTransform, londiste.DictOf(c.transform).String())
 			}
 			leaf.addTable(name, londiste.AddTable{Attrs: attrs, Dest: c.dest})
 			leaf.inSync()

@@ -25,7 +25,7 @@ type point struct {
 	provider, subscriber *server
 	tick                 int64             // that the subscriber's snapshot is at
 	snapshot             string            // of the provider
-	where                string            // in words, of the subscriber
+	table                *replay.Table     // as the subscriber has it
 	busy                 []Key             // of rows that were changed between tick and snapshot
 	first                map[string]change // the first change of each of them, by the id of the key
 	whole                string            // why all rows may have changed between them; empty: they have not
@@ -118,7 +118,7 @@ func (c *comparison) complete(ctx context.Context, above *pg.Tx, p *point) error
 	if err := c.openAbove(ctx, above, p); err != nil {
 		return fmt.Errorf("provider %s: %w", c.Provider.Name, err)
 	}
-	s, err := shapeOf(p.provider.relation, p.subscriber.relation, slices.Concat(c.Ignore, c.ignored))
+	s, err := shapeOf(p.provider.relation, p.subscriber.relation, ignoredHere(p.table, slices.Concat(c.Ignore, c.ignored)))
 	if err != nil {
 		return err
 	}
@@ -164,7 +164,7 @@ func (c *comparison) readHere(ctx context.Context, tx *pg.Tx, p *point) error {
 		return err
 	}
 	p.subscriber = &server{tx: tx, relation: r}
-	p.tick, p.where = s.Tick, t.Where
+	p.tick, p.table = s.Tick, t
 	return nil
 }
 
@@ -187,10 +187,18 @@ func (c *comparison) openAbove(ctx context.Context, tx *pg.Tx, p *point) error {
 	if err != nil {
 		return err
 	}
-	p.provider = &server{tx: tx, relation: r, where: p.where}
+	if t, err := s.Registered.Table(); err != nil || t.Maps() {
+		return errors.Join(err, errAltered)
+	}
+	if p.provider, err = serverAbove(tx, r, p); err != nil {
+		return err
+	}
 	p.snapshot, err = pg.One[string](ctx, tx, "select txid_current_snapshot()::text")
 	return err
 }
+
+// errAltered says that rows of the provider cannot tell what the subscriber should have.
+var errAltered = errors.New("the table has other columns there than on the root: compare with the root (--from root)")
 
 // between finds out which rows were changed after the subscriber's tick and before the
 // provider's snapshot.
@@ -233,6 +241,9 @@ func (c *comparison) between(ctx context.Context, tx *pg.Tx, p *point) error {
 			break
 		}
 		changes = append(changes, change{e.IsInsert(), row})
+	}
+	if changes, err = p.mapped(ctx, changes); err != nil {
+		return fmt.Errorf("provider %s: %w", c.Provider.Name, err)
 	}
 	return p.readBusy(ctx, changes)
 }

@@ -17,7 +17,16 @@ type server struct {
 	*relation
 	shape *shape
 	where string  // only rows that meet it; empty: all
+	view  string  // a query that is the table, with the columns of relation; empty: the table itself
 	busy  []int64 // hashes of keys that are left out
+}
+
+// table is the table as an item of FROM, called t.
+func (s *server) table() string {
+	if s.view != "" {
+		return "(" + s.view + ") t"
+	}
+	return s.From(s.name) + " t"
 }
 
 // order is the expression that rows are ordered by for a key column.
@@ -62,7 +71,7 @@ func (s *server) from(r keyRange) (text string, args []any) {
 		args = append(args, s.busy)
 		conditions = append(conditions, s.keyHash()+" <> all ($"+strconv.Itoa(len(args))+"::int8[])")
 	}
-	return " from " + s.From(s.name) + " t where " + strings.Join(conditions, " and "), args
+	return " from " + s.table() + " where " + strings.Join(conditions, " and "), args
 }
 
 func (s *server) wanted() []string {
@@ -143,7 +152,7 @@ func (s *server) named() string {
 		declared = append(declared, fmt.Sprintf("k%d text", i))
 		match = append(match, fmt.Sprintf("t.%s = j.k%d::%s", sql.Ident(name), i, s.Column(name).Type))
 	}
-	return " from pg_catalog.json_to_recordset($1::text::json) as j(" + strings.Join(declared, ", ") + ") join " + s.From(s.name) + " t on " + strings.Join(append(match, s.wanted()...), " and ")
+	return " from pg_catalog.json_to_recordset($1::text::json) as j(" + strings.Join(declared, ", ") + ") join " + s.table() + " on " + strings.Join(append(match, s.wanted()...), " and ")
 }
 
 // parameter is keys as the parameter of named.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/skytools-go/skytools/runners/replay"
 	"github.com/skytools-go/skytools/sql"
+	"github.com/skytools-go/skytools/sql/londiste"
 	"github.com/skytools-go/skytools/sql/pg"
 	"github.com/skytools-go/skytools/sql/pgqnode"
 )
@@ -120,11 +121,11 @@ var errNotThere = errors.New("the table is not replicated there")
 // sourceTable answers which table to copy from; errNotReady unless it is in sync.
 func (t *Copy) sourceTable(ctx context.Context, q pg.Queryer) (sql.Name, error) {
 	type row struct {
-		Dest  string
-		Ready bool
+		Dest, Attrs string
+		Ready       bool
 	}
 	rows, err := pg.Structs[row](ctx, q, `
-		select coalesce(dest_table, table_name) as dest, coalesce(merge_state in ('ok', '?'), false) as ready
+		select coalesce(dest_table, table_name) as dest, coalesce(merge_state in ('ok', '?'), false) as ready, coalesce(table_attrs, '') as attrs
 		  from londiste.table_info where queue_name = $1 and table_name = $2 and local`, t.Queue, t.Table)
 	switch {
 	case err != nil:
@@ -133,6 +134,13 @@ func (t *Copy) sourceTable(ctx context.Context, q pg.Queryer) (sql.Name, error) 
 		return sql.Name{}, fmt.Errorf("node %s: %w", t.source, errNotThere)
 	case !rows[0].Ready:
 		return sql.Name{}, fmt.Errorf("node %s: %w", t.source, errNotReady)
+	}
+	attrs, err := londiste.ParseDict(rows[0].Attrs)
+	if err == nil && (attrs.Get(londiste.AttrColumns) != "" || attrs.Get(londiste.AttrTransform) != "") {
+		err = errors.New("the table has other columns there than on the root: copy from a node that has it as the root does (copy_node)")
+	}
+	if err != nil {
+		return sql.Name{}, fmt.Errorf("node %s: %w", t.source, err)
 	}
 	return sql.ParseName(rows[0].Dest), nil
 }
@@ -244,6 +252,9 @@ func (t *Copy) pump(ctx context.Context, tx *pg.Tx, table *replay.Table, dest *r
 
 // copyTexts are the two COPY commands for the columns that both tables have.
 func copyTexts(table *replay.Table, dest, source *replay.Relation, from sql.Name) (out, in string, err error) {
+	if table.Maps() {
+		return mappedTexts(table, dest, source, from)
+	}
 	var names []string
 	for _, c := range source.Columns {
 		if here := dest.Column(c.Name); here != nil && !here.Generated {
@@ -261,6 +272,24 @@ func copyTexts(table *replay.Table, dest, source *replay.Relation, from sql.Name
 		out = "copy " + from.Ident() + " (" + list + ") to stdout" // has a progress report that knows the size
 	}
 	return out, "copy " + table.Dest.Ident() + " (" + list + ") from stdin", nil
+}
+
+// mappedTexts are the two COPY commands where columns have other names or values here.
+func mappedTexts(table *replay.Table, dest, source *replay.Relation, from sql.Name) (out, in string, err error) {
+	filled, err := table.Fill(source, dest)
+	if err != nil {
+		return "", "", err
+	}
+	var texts, names []string
+	for _, f := range filled {
+		texts, names = append(texts, f.SQL), append(names, sql.Ident(f.Column.Name))
+	}
+	where := ""
+	if table.Where != "" {
+		where = " where (\n" + table.Where + "\n)"
+	}
+	out = "copy (select " + strings.Join(texts, ", ") + " from " + source.From(from) + " r" + where + ") to stdout"
+	return out, "copy " + table.Dest.Ident() + " (" + strings.Join(names, ", ") + ") from stdin", nil
 }
 
 // generates reports whether one of the columns is generated: COPY of a table refuses it.

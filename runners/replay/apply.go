@@ -161,8 +161,8 @@ func (t *target) add(a *Applier, e *Event, k *kind) error {
 		if k.op == opInsert {
 			c.keys = t.primaryKey(c.shape)
 		}
-		if k.op == opUpdate && t.Where != "" {
-			return fmt.Errorf("a row filter needs whole rows, which sqltriga does not write: use logutriga or jsontriga")
+		if k.op == opUpdate && (t.Where != "" || len(t.Transform) > 0) {
+			return fmt.Errorf("a row filter or a transform needs whole rows, which sqltriga does not write: use logutriga or jsontriga")
 		}
 	}
 	if len(c.keys) == 0 && c.op != opInsert {
@@ -221,10 +221,11 @@ func (t *target) primaryKey(s *shape) []string {
 		found := false
 		for _, c := range t.rel.Columns {
 			if c.KeyPlace == place {
-				if s.place(c.Name) < 0 {
+				name := t.Origin(c.Name)
+				if s.place(name) < 0 {
 					return nil
 				}
-				keys, found = append(keys, c.Name), true
+				keys, found = append(keys, name), true
 			}
 		}
 		if !found {
@@ -247,7 +248,7 @@ func (t *target) identify(c *change, fields []field) error {
 	}
 	var key []byte
 	for i, name := range c.keys {
-		place, col := c.shape.place(name), t.rel.Column(name)
+		place, col := c.shape.place(name), t.column(name)
 		switch {
 		case col == nil:
 			return fmt.Errorf("%s has no column %s, which is in the key of its events", t.Dest, name)

@@ -77,6 +77,9 @@ func (r *Registered) Table() (*Table, error) {
 	}
 	value := options.Get("ignore_truncate")
 	t.IgnoreTruncate = value != "" && value != "0"
+	if t.Mapping, err = readMapping(r.Attrs); err != nil {
+		return nil, err
+	}
 	if r.Snapshot != "" {
 		if t.Seen, err = ParseSnapshot(r.Snapshot); err != nil {
 			return nil, fmt.Errorf("custom_snapshot: %w", err)

@@ -18,35 +18,61 @@ type shape struct {
 // take one parameter: a JSON array of rows.
 type writer struct {
 	t     *target
-	cols  []*Column // of the shape, those that can be written here
+	names []string  // the root's, of the shape
+	cols  []*Column // that can be written here
 	keys  []*Column
 	match string // t.key = r.key and ...
 }
 
 func newWriter(t *target, s *shape, keys []string) (*writer, error) {
-	w := &writer{t: t}
+	w := &writer{t: t, names: s.names}
 	for _, name := range s.names {
-		if c := t.rel.Column(name); c != nil && !c.Generated {
+		if c := t.column(name); c != nil && !c.Generated && t.Transform[c.Name] == "" {
 			w.cols = append(w.cols, c)
 		}
+	}
+	for _, name := range t.transformed() {
+		c := t.rel.Column(name)
+		if c == nil || c.Generated {
+			return nil, fmt.Errorf("%s has no column %s that its transform could fill", t.Dest, sql.Ident(name))
+		}
+		w.cols = append(w.cols, c)
 	}
 	if len(w.cols) == 0 {
 		return nil, fmt.Errorf("the event has no column that %s has", t.Dest)
 	}
 	var match []string
 	for _, name := range keys {
-		c := t.rel.Column(name)
+		c := t.column(name)
 		if c == nil {
 			return nil, fmt.Errorf("%s has no column %s, which is in the key of its events", t.Dest, sql.Ident(name))
+		}
+		if t.Transform[c.Name] != "" {
+			return nil, fmt.Errorf("column %s is in the key, which a transform must not change", sql.Ident(c.Name))
 		}
 		if !slices.Contains(s.names, name) {
 			return nil, fmt.Errorf("the event lacks column %s, which is in its key", sql.Ident(name))
 		}
 		w.keys = append(w.keys, c)
-		match = append(match, "t."+sql.Ident(name)+" = r."+sql.Ident(name))
+		match = append(match, "t."+sql.Ident(c.Name)+" = r."+sql.Ident(c.Name))
 	}
 	w.match = strings.Join(match, " and ")
 	return w, nil
+}
+
+// rows is the FROM item that turns the parameter into rows called r; see [rows].
+func (w *writer) rows(cols []*Column, where string) string {
+	if !w.t.Maps() && (where == "" || len(cols) == len(w.names)) {
+		return rows(cols, where)
+	}
+	names := w.names
+	if where == "" && len(cols) == len(w.keys) && slices.Equal(cols, w.keys) { // an event may have nothing else
+		names = nil
+		for _, c := range w.keys {
+			names = append(names, w.t.Origin(c.Name))
+		}
+	}
+	return w.t.mapped(names, cols, where)
 }
 
 // rows is the FROM item that turns the parameter into typed rows called r. With a
@@ -90,7 +116,7 @@ func list(cols []*Column, prefix string) string {
 // insert adds the rows; of a filtered table those that are wanted.
 func (w *writer) insert() string {
 	text := "insert into " + w.t.Dest.Ident() + " (" + list(w.cols, "") + ") overriding system value select " +
-		list(w.cols, "r.") + " from " + rows(w.cols, w.t.Where)
+		list(w.cols, "r.") + " from " + w.rows(w.cols, w.t.Where)
 	if w.t.Where != "" {
 		text += " where r." + sql.Ident(matches)
 	}
@@ -113,7 +139,7 @@ func (w *writer) update() string {
 	if len(set) == 0 {
 		return ""
 	}
-	text := "update " + w.t.rel.From(w.t.Dest) + " t set " + strings.Join(set, ", ") + " from " + rows(w.cols, w.t.Where) + " where " + w.match
+	text := "update " + w.t.rel.From(w.t.Dest) + " t set " + strings.Join(set, ", ") + " from " + w.rows(w.cols, w.t.Where) + " where " + w.match
 	if w.t.Where != "" {
 		text += " and r." + sql.Ident(matches)
 	}
@@ -122,12 +148,12 @@ func (w *writer) update() string {
 
 // remove deletes by key.
 func (w *writer) remove() string {
-	return "delete from " + w.t.rel.From(w.t.Dest) + " t using " + rows(w.keys, "") + " where " + w.match
+	return "delete from " + w.t.rel.From(w.t.Dest) + " t using " + w.rows(w.keys, "") + " where " + w.match
 }
 
 // removeUnwanted deletes the rows whose new version is not wanted.
 func (w *writer) removeUnwanted() string {
-	return "delete from " + w.t.rel.From(w.t.Dest) + " t using " + rows(w.cols, w.t.Where) + " where " + w.match + " and not r." + sql.Ident(matches)
+	return "delete from " + w.t.rel.From(w.t.Dest) + " t using " + w.rows(w.cols, w.t.Where) + " where " + w.match + " and not r." + sql.Ident(matches)
 }
 
 // updateFiltered is what an update means where only some rows are kept: rows that

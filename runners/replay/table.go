@@ -14,9 +14,10 @@ import (
 type Table struct {
 	Name           string   // global, schema.rel
 	Dest           sql.Name // the table here
-	Where          string   // SQL condition over a row: only rows that meet it are kept here; empty: all
+	Where          string   // SQL condition over the root's row: only rows that meet it are kept here; empty: all
 	Seen           Snapshot // events that are visible in it were copied with the table; zero: none
 	IgnoreTruncate bool
+	Mapping
 }
 
 // A Column is a column of a table here.

@@ -1,7 +1,48 @@
 package londiste
 
-// AttrWhere is the table attribute that holds a row filter: a SQL condition over
-// the table's columns. It is ours: other programs ignore keys that they do not know.
+// Attributes of a table that are ours, beside those of the original: other programs
+// ignore keys that they do not know.
 //
 // Source: contract/londiste.md section 1.5.
-const AttrWhere = "skytools_where"
+const (
+	// AttrWhere holds a row filter: a SQL condition over the root's columns.
+	AttrWhere = "skytools_where"
+
+	// AttrColumns holds a [Dict] from the root's columns to those here. NULL: the
+	// column is left out. Columns that it does not name keep their names.
+	AttrColumns = "skytools_columns"
+
+	// AttrTransform holds a [Dict] from columns here to SQL expressions over the
+	// root's row.
+	AttrTransform = "skytools_transform"
+
+	// AttrTypes holds a [Dict] from the root's columns that the SQL above speaks of to
+	// their types, in so far as every server has them.
+	AttrTypes = "skytools_types"
+)
+
+// Texts is the dictionary as a map of texts; NULL is the empty one. Of an empty
+// dictionary it is nil.
+func (d Dict) Texts() map[string]string {
+	var all map[string]string
+	for key, value := range d {
+		if all == nil {
+			all = map[string]string{}
+		}
+		if all[key] = ""; value != nil {
+			all[key] = *value
+		}
+	}
+	return all
+}
+
+// DictOf is the dictionary of texts; empty ones become NULL.
+func DictOf(texts map[string]string) Dict {
+	d := Dict{}
+	for key, value := range texts {
+		if d[key] = nil; value != "" {
+			d[key] = &value
+		}
+	}
+	return d
+}

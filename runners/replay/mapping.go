@@ -1,0 +1,136 @@
+package replay
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/skytools-go/skytools/sql"
+	"github.com/skytools-go/skytools/sql/londiste"
+)
+
+// A Mapping says how the root's row, which events and copies have, becomes a row of
+// the table here. The zero value changes nothing.
+type Mapping struct {
+	Columns   map[string]string // the root's column -> its name here; empty: left out. Others keep their names.
+	Transform map[string]string // column here -> SQL expression over the root's row
+	Types     map[string]string // of the root's columns, for SQL over them; others have the type they have here, or text
+}
+
+func readMapping(attrs londiste.Dict) (m Mapping, err error) {
+	for key, into := range map[string]*map[string]string{
+		londiste.AttrColumns: &m.Columns, londiste.AttrTransform: &m.Transform, londiste.AttrTypes: &m.Types,
+	} {
+		d, err := londiste.ParseDict(attrs.Get(key))
+		if err != nil {
+			return m, fmt.Errorf("table attribute %s: %w", key, err)
+		}
+		*into = d.Texts()
+	}
+	return m, nil
+}
+
+// Maps reports whether the columns here are other than the root's.
+func (m *Mapping) Maps() bool { return len(m.Columns) > 0 || len(m.Transform) > 0 }
+
+// Here is the name of the root's column here; empty: it is left out.
+func (m *Mapping) Here(column string) string {
+	if name, named := m.Columns[column]; named {
+		return name
+	}
+	return column
+}
+
+// Origin is the root's name of a column here, which no transform fills.
+func (m *Mapping) Origin(here string) string {
+	for from, to := range m.Columns {
+		if to == here {
+			return from
+		}
+	}
+	return here
+}
+
+// transformed lists the columns that expressions fill, in order.
+func (m *Mapping) transformed() []string { return slices.Sorted(maps.Keys(m.Transform)) }
+
+// A Filled is a column here and the SQL over a row r of the root that fills it.
+type Filled struct {
+	Column *Column // here
+	Origin *Column // at the source; nil: an expression fills it
+	SQL    string
+}
+
+// Fill lists the columns here that a row of the source fills, in the source's order,
+// and then those that expressions fill. Generated columns here are not filled.
+func (m *Mapping) Fill(source, dest *Relation) (all []Filled, err error) {
+	for i := range source.Columns {
+		from := &source.Columns[i]
+		here := dest.Column(m.Here(from.Name))
+		if here == nil || here.Generated || m.Transform[here.Name] != "" {
+			continue
+		}
+		all = append(all, Filled{here, from, "r." + sql.Ident(from.Name)})
+	}
+	for _, name := range m.transformed() {
+		here := dest.Column(name)
+		if here == nil || here.Generated {
+			return nil, fmt.Errorf("there is no column %s here that its transform could fill", sql.Ident(name))
+		}
+		text := "(\n" + m.Transform[name] + "\n)"
+		if here.Base != "" && here.Base != "enum" { // a type that the source has, too
+			text += "::pg_catalog." + sql.Ident(here.Base)
+		}
+		all = append(all, Filled{here, nil, text})
+	}
+	return all, nil
+}
+
+// raw is the type of the root's column in SQL over its row.
+func (t *target) raw(column string) string {
+	if typ := t.Types[column]; typ != "" {
+		return typ
+	}
+	if c := t.column(column); c != nil && t.Transform[c.Name] == "" {
+		return c.Type
+	}
+	return "text"
+}
+
+// column is the column here that the root's becomes; nil: there is none.
+func (t *target) column(name string) *Column {
+	here := t.Here(name)
+	if here == "" {
+		return nil
+	}
+	return t.rel.Column(here)
+}
+
+// mapped is the FROM item that turns the parameter into rows called r of the columns
+// here: from rows of the root with these columns. With a condition over the root's row
+// they have one more column, which says whether it is met.
+func (t *target) mapped(names []string, cols []*Column, where string) string {
+	var declared, read, out []string
+	for _, n := range names {
+		name, typ := sql.Ident(n), t.raw(n)
+		if typ == "json" || typ == "jsonb" || t.column(n) != nil && t.column(n).isJSON() { // the trigger writes it as a string
+			declared = append(declared, name+" text")
+			read = append(read, name+"::"+typ+" as "+name)
+			continue
+		}
+		declared, read = append(declared, name+" "+typ), append(read, name)
+	}
+	for _, c := range cols {
+		text := "r." + sql.Ident(t.Origin(c.Name))
+		if expression := t.Transform[c.Name]; expression != "" {
+			text = "(\n" + expression + "\n)"
+		}
+		out = append(out, text+"::"+c.Type+" as "+sql.Ident(c.Name))
+	}
+	if where != "" {
+		out = append(out, "(\n"+where+"\n) is true as "+sql.Ident(matches))
+	}
+	return "(select " + strings.Join(out, ", ") + " from (select " + strings.Join(read, ", ") +
+		" from json_to_recordset($1::text::json) as j(" + strings.Join(declared, ", ") + ")) r) r"
+}
