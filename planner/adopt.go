@@ -191,6 +191,8 @@ func adoptTable(a *Adoption, database, name string, have tableState) {
 	if have.Dest != "" {
 		options = append(options, "as: "+spec.Scalar(have.Dest))
 	}
+	options = append(options, flowMap("columns", have.Columns)...)
+	options = append(options, flowMap("transform", have.Compute)...)
 	t.on[database] = flow(options)
 	if have.Triggers == "capture" {
 		t.options, t.notes = argOptions(have.Args)
@@ -229,6 +231,25 @@ func flow(options []string) string {
 		return ""
 	}
 	return " {" + strings.Join(options, ", ") + "}"
+}
+
+// flowMap is an option whose value is a mapping; none when it is empty.
+func flowMap(key string, texts map[string]string) []string {
+	if len(texts) == 0 {
+		return nil
+	}
+	var pairs []string
+	for _, name := range slices.Sorted(maps.Keys(texts)) {
+		pairs = append(pairs, spec.Scalar(name)+": "+orNull(texts[name]))
+	}
+	return []string{key + ":" + flow(pairs)}
+}
+
+func orNull(text string) string {
+	if text == "" {
+		return "null"
+	}
+	return spec.Scalar(text)
 }
 
 func comment(notes []string) string {

@@ -3,6 +3,7 @@ package planner
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -17,9 +18,12 @@ import (
 type tableState struct {
 	Dest     string            `json:"dest,omitempty"` // its name here, when it is another
 	Where    string            `json:"where,omitempty"`
-	Attrs    map[string]string `json:"attrs,omitempty"` // other attributes, such as a handler
-	Args     []string          `json:"args"`            // options of the trigger
-	Triggers string            `json:"triggers"`        // capture, deny (leaf), none, or what is wrong with them
+	Columns  map[string]string `json:"columns,omitempty"`   // the root's name -> its name here; empty: left out
+	Compute  map[string]string `json:"transform,omitempty"` // column here -> SQL over the root's row
+	Types    map[string]string `json:"types,omitempty"`     // of the root's columns that the SQL speaks of
+	Attrs    map[string]string `json:"attrs,omitempty"`     // other attributes, such as a handler
+	Args     []string          `json:"args"`                // options of the trigger
+	Triggers string            `json:"triggers"`            // capture, deny (leaf), none, or what is wrong with them
 }
 
 // Attributes that skytools gives a meaning to. Those of the original keep theirs.
@@ -45,7 +49,8 @@ var tableKind = Kind[tableState]{
 // recopies reports a change after which the rows here are not those that belong
 // here.
 func recopies(o Object[tableState]) bool {
-	return o.Have != nil && o.Want != nil && (o.Have.Where != o.Want.Where || o.Have.Dest != o.Want.Dest)
+	return o.Have != nil && o.Want != nil && (o.Have.Where != o.Want.Where || o.Have.Dest != o.Want.Dest ||
+		!maps.Equal(o.Have.Columns, o.Want.Columns) || !maps.Equal(o.Have.Compute, o.Want.Compute))
 }
 
 func readTable(raw json.RawMessage) (string, tableState, bool, error) {
@@ -61,6 +66,10 @@ func readTable(raw json.RawMessage) (string, tableState, bool, error) {
 		switch {
 		case key == attrWhere && value != nil:
 			t.Where = *value
+		case key == londiste.AttrColumns || key == londiste.AttrTransform || key == londiste.AttrTypes:
+			if err := t.readMapping(key, row.Attrs.Get(key)); err != nil {
+				return row.Queue + "/" + row.Name, tableState{}, false, err
+			}
 		case key == attrCopyNode: // where to copy from says nothing about what is there
 		case value == nil:
 			t.Attrs[key] = ""
@@ -148,6 +157,7 @@ func declareTable(s *Scene, q *spec.Queue, t *spec.Table, name string, n *spec.N
 	if as := t.On[n.Name].As; as != name {
 		w.Dest = as
 	}
+	w.mapColumns(s, q, name, t.On[n.Name], have)
 	for key, value := range have.Attrs { // handlers and the like, which the YAML does not speak of
 		w.Attrs[key] = value
 	}
@@ -186,6 +196,9 @@ func refuseTable(s *Scene, q *spec.Queue, t *spec.Table, name string, n *spec.No
 		}
 	}
 	local, ok := structureOf(s, n.Name, orName(dest, name))
+	if refused := refuseMapping(t, name, n, source, local, ok); refused != nil {
+		return refused
+	}
 	if !ok && t.Create == spec.CreateNo {
 		return &Diagnostic{Code: "no-table", Message: fmt.Sprintf("table %s does not exist on %s", orName(dest, name), n.Name),
 			Try: "write create: full (or table) to have it made like the provider's"}
@@ -204,10 +217,12 @@ func orName(dest, name string) string {
 	return name
 }
 
-// supplier is the nearest node upstream that holds the table; the root does.
+// supplier is the nearest node upstream that holds the table as the root does; the
+// root itself is one.
 func supplier(q *spec.Queue, t *spec.Table, n *spec.Node) *spec.Node {
 	for up := q.Nodes.Get(n.Provider); up != nil; up = q.Nodes.Get(up.Provider) {
-		if holds(t, up) {
+		on := t.On[up.Name]
+		if holds(t, up) && !on.Alters() {
 			return up
 		}
 	}
@@ -276,6 +291,9 @@ func tableSteps(s *Scene, o Object[tableState]) []Draft[tableState] {
 		do := append([]sql.Stmt{londiste.LocalRemoveTable(queue, name)}, createMissing(s, q, t, name, n, o.Want)...)
 		return []Draft[tableState]{{Title: "copy again", Do: append(do, londiste.GlobalAddTable(queue, name), add)}}
 	}
+	if slices.Equal(o.Have.Args, o.Want.Args) && o.Have.Triggers == o.Want.Triggers {
+		return []Draft[tableState]{{Title: "set attributes", Do: []sql.Stmt{londiste.SetTableAttrs(queue, name, attrs(q, t, n, o.Want))}}}
+	}
 	return []Draft[tableState]{{Title: "renew triggers", Do: []sql.Stmt{londiste.LocalChangeHandler(queue, name, o.Want.Args, attrs(q, t, n, o.Want))}}}
 }
 
@@ -287,8 +305,8 @@ func addTable(s *Scene, q *spec.Queue, t *spec.Table, name string, n *spec.Node,
 	return londiste.LocalAddTable(q.Name, name, londiste.AddTable{Args: args, Attrs: attrs(q, t, n, w), Dest: w.Dest})
 }
 
-// attrs are the stored attributes. Where the provider does not hold the table,
-// the copy has to look for it further upstream.
+// attrs are the stored attributes. Where the provider does not hold the table as the
+// root does, the copy has to look for it further upstream.
 func attrs(q *spec.Queue, t *spec.Table, n *spec.Node, w *tableState) londiste.Dict {
 	d := londiste.Dict{}
 	for key, value := range w.Attrs {
@@ -297,11 +315,22 @@ func attrs(q *spec.Queue, t *spec.Table, n *spec.Node, w *tableState) londiste.D
 	if w.Where != "" {
 		d[attrWhere] = &w.Where
 	}
+	w.writeMapping(d)
 	if up := supplier(q, t, n); up != nil && up.Name != n.Provider {
-		find := "?"
-		d[attrCopyNode] = &find
+		d.Set(attrCopyNode, copyFrom(q, t, n, up))
 	}
 	return d
+}
+
+// copyFrom is where the attribute copy_node points: up by name if there is a node on the
+// way whose rows are other than the root's, or else to whichever node has the table.
+func copyFrom(q *spec.Queue, t *spec.Table, n, up *spec.Node) string {
+	for node := q.Nodes.Get(n.Provider); node != nil && node != up; node = q.Nodes.Get(node.Provider) {
+		if holds(t, node) {
+			return up.Name
+		}
+	}
+	return "?"
 }
 
 // createMissing is the DDL of a table that the node does not have.
@@ -318,7 +347,7 @@ func createMissing(s *Scene, q *spec.Queue, t *spec.Table, name string, n *spec.
 	if t.Create == spec.CreateFull {
 		mode = londiste.Full
 	}
-	return londiste.CreateTable(source.Structure, sql.ParseName(dest), mode)
+	return londiste.CreateTable(mappedStructure(source.Structure, w), sql.ParseName(dest), mode)
 }
 
 func tableHazards(s *Scene, o Object[tableState]) []Hazard {
@@ -387,7 +416,7 @@ func tableNotes(s *Scene, o Object[tableState]) []string {
 		}
 		return notes
 	}
-	for _, d := range londiste.Differences(source.Structure, local.Structure) {
+	for _, d := range londiste.Differences(mappedStructure(source.Structure, o.Want), local.Structure) {
 		notes = append(notes, fmt.Sprintf("differs from %s in %s: %s there, %s here", q.Home(), d.Path, orNothing(d.Provider), orNothing(d.Subscriber)))
 	}
 	return notes

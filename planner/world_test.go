@@ -11,6 +11,7 @@ import (
 	"github.com/skytools-go/skytools/planner"
 	"github.com/skytools-go/skytools/spec"
 	"github.com/skytools-go/skytools/sql"
+	"github.com/skytools-go/skytools/sql/londiste"
 )
 
 // A world is a cluster in memory: catalog rows, which steps change as their
@@ -190,14 +191,26 @@ func rowOf(a planner.Address, s planner.State) json.RawMessage {
 	case "sequence":
 		out["local"] = s["local"]
 	case "table":
-		out = tableRow(queue, name, s, under("attrs"))
+		out = tableRow(queue, name, s, under)
 	case "node":
 		out = nodeRow(a.Name, s, under("subscribers"), under("locations"))
 	}
 	return row(out)
 }
 
-func tableRow(queue, name string, s planner.State, attrs map[string]any) map[string]any {
+func tableRow(queue, name string, s planner.State, under func(string) map[string]any) map[string]any {
+	attrs := under("attrs")
+	for _, key := range []string{"columns", "transform", "types"} {
+		d := londiste.Dict{}
+		for name, text := range under(key) {
+			if d[name] = new(text.(string)); text == "" {
+				d[name] = nil
+			}
+		}
+		if len(d) > 0 {
+			attrs["skytools_"+key] = d.String()
+		}
+	}
 	dest := name
 	if d, ok := s["dest"].(string); ok {
 		dest = d

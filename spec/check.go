@@ -135,14 +135,35 @@ func (d *decoder) checkNodes(q *Queue, say func(Pos, string, string, ...any)) {
 	}
 	for _, t := range q.Tables {
 		for _, name := range slices.Sorted(maps.Keys(t.On)) {
-			if n := q.Nodes.Get(name); n != nil && n.Type == Root && (t.On[name].Where != "" || t.On[name].As != "") {
-				say(t.At, "root-has-all", "table %q: the root holds the table as it is; where: and as: are for other nodes", t.Name)
+			on := t.On[name]
+			if n := q.Nodes.Get(name); n != nil && n.Type == Root && (on.Alters() || on.As != "") {
+				say(t.At, "root-has-all", "table %q: the root holds the table as it is; where:, as:, columns: and transform: are for other nodes", t.Name)
+			}
+			for _, twice := range twice(on.Columns) {
+				say(on.At, "mapped-twice", "table %q: two columns become %s on %s", t.Name, twice, name)
 			}
 		}
 		if as := aliased(t); t.Pattern() && as != "" {
 			say(t.At, "pattern-renamed", "table %q: a pattern cannot be given one name (as: on %s)", t.Name, as)
 		}
 	}
+}
+
+// twice lists the names that several columns are mapped to.
+func twice(columns map[string]string) []string {
+	count := map[string]int{}
+	for _, to := range columns {
+		if to != "" {
+			count[to]++
+		}
+	}
+	var all []string
+	for _, name := range slices.Sorted(maps.Keys(count)) {
+		if count[name] > 1 {
+			all = append(all, name)
+		}
+	}
+	return all
 }
 
 func aliased(t Table) string {

@@ -93,6 +93,8 @@ func typeName(typ any) string {
 			return s.kind
 		case "texts", "relations":
 			return "list of texts"
+		case "textmap":
+			return "mapping from name to text"
 		case "map":
 			return strings.Join(append([]string{"mapping by name"}, without(s.oneOf, "null")...), " or ")
 		}

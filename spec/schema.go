@@ -80,6 +80,12 @@ func shapeSchema(s shape) map[string]any {
 		return anyOf(list, map[string]any{"type": "string"})
 	case "relations":
 		return namesSchema()
+	case "textmap":
+		entry := map[string]any{"type": "string", "minLength": 1}
+		if len(s.oneOf) > 0 {
+			entry = map[string]any{"type": []string{"string", "null"}}
+		}
+		return map[string]any{"type": "object", "additionalProperties": entry, "minProperties": s.entries}
 	case "number":
 		return map[string]any{"type": "integer", "const": Format}
 	case "list":

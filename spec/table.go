@@ -25,13 +25,19 @@ type OnNode struct {
 	Head
 	Where string `json:"where"`
 	As    string `json:"as"`
+
+	Columns   map[string]string `json:"columns,omitempty"`   // the root's column -> its name there; empty: left out
+	Transform map[string]string `json:"transform,omitempty"` // column there -> SQL expression over the root's row
 }
+
+// Alters reports whether the rows on the node are other than the root's.
+func (o *OnNode) Alters() bool { return o.Where != "" || len(o.Columns) > 0 || len(o.Transform) > 0 }
 
 func (t *Table) about() string { return "A table whose rows follow the root's." }
 
 func (t *Table) fields() []Field[Table] {
 	return []Field[Table]{
-		{Name: "on", Doc: "The nodes that hold the table beside the root: a list, or a mapping from node to {where, as}.", Default: "every node",
+		{Name: "on", Doc: "The nodes that hold the table beside the root: a list, or a mapping from node to what differs there.", Default: "every node",
 			Example: `{report: {where: "region = 'eu'"}}`, Into: func(t *Table) any { return onNodes{&t.On} }},
 		{Name: "create", Doc: "What to do where the table is missing. table: make its columns and primary key like the provider's; full: also defaults, constraints, indexes and owned sequences; no: refuse.",
 			Default: "no", Example: "full", Into: func(t *Table) any { return &t.Create }},
@@ -55,6 +61,10 @@ func (o *OnNode) fields() []Field[OnNode] {
 			Hazard: "recopies-table", Into: func(o *OnNode) any { return &o.Where }},
 		{Name: "as", Doc: "The table's name on that node.", Example: "eu.orders", Catalog: "londiste.table_info.dest_table",
 			Into: func(o *OnNode) any { return relationOf{&o.As} }},
+		{Name: "columns", Doc: "Columns that have another name there: the root's to theirs. A column mapped to nothing is left out; all others keep their names.",
+			Example: "{mail: email, notes: }", Hazard: "recopies-table", Into: func(o *OnNode) any { return textMap{&o.Columns, "columns", true} }},
+		{Name: "transform", Doc: "Columns there that are filled by an SQL expression over the root's row, with the root's names and types. The copy and the replay evaluate it, so it must mean the same on both servers: immutable functions only.",
+			Example: `{email: "lower(mail)"}`, Hazard: "recopies-table", Into: func(o *OnNode) any { return textMap{&o.Transform, "transform", false} }},
 	}
 }
 
@@ -97,6 +107,45 @@ func (o onNodes) decode(d *decoder, n *yaml.Node) {
 		at := (*o.into)[name].At
 		d.refer(&yaml.Node{Kind: yaml.ScalarNode, Value: name, Line: at.Line, Column: at.Column}, "node", name)
 	}
+}
+
+// textMap reads a mapping from names to texts.
+type textMap struct {
+	into  *map[string]string
+	key   string
+	empty bool // a text may be missing
+}
+
+func (m textMap) shape() shape {
+	s := shape{kind: "textmap", entries: 1}
+	if m.empty {
+		s.oneOf = []string{"null"}
+	}
+	return s
+}
+
+func (m textMap) decode(d *decoder, n *yaml.Node) {
+	all := map[string]string{}
+	d.each(n, func(key, value *yaml.Node) {
+		if key.Value == "" || strings.ContainsRune(key.Value, 0) {
+			d.fail(key, "empty-name", "%s: a column needs a name", m.key)
+			return
+		}
+		if v := d.follow(value); m.empty && v != nil && v.Tag == "!!null" {
+			all[key.Value] = ""
+			return
+		}
+		before, text := len(d.problems), ""
+		d.value(&yaml.Node{Value: m.key + ": " + key.Value}, value, &text)
+		if len(d.problems) == before && !m.empty && strings.TrimSpace(text) == "" {
+			d.fail(value, "empty-value", "%s: %s: the value is missing", m.key, key.Value)
+		}
+		all[key.Value] = text
+	})
+	if len(all) == 0 {
+		d.fail(n, "empty-list", "%s: nothing is named; leave the key out", m.key)
+	}
+	*m.into = all
 }
 
 // relationOf reads the name of a table.
