@@ -96,12 +96,19 @@ select coalesce(t.table_name, copy.table_name, '') as table, coalesce(t.local, f
 select '', false, '', '', '', null, true
  where exists (select 1 from londiste.pending_fkeys)`
 
-// look goes over all unfinished tables. It reports whether there is none; it parks
-// the worker while one is handed over.
+// approach is how many ticks before the hand-over of a table the worker begins to
+// take one at a time, so that it meets the tick of the copy. A tick that was passed
+// is no harm: the copy comes after.
+const approach = 50
+
+// look goes over all unfinished tables. It reports whether batches may span ticks,
+// which they may not while a table is about to be handed over; it parks the worker
+// until one is.
 //
 // Source: contract/londiste.md sections 2.3 and 2.6.
 func (c *copies) look(ctx context.Context, s *state) (whole bool, err error) {
 	w := c.w
+	whole = true
 	if !w.londiste {
 		return true, nil
 	}
@@ -136,6 +143,9 @@ func (c *copies) look(ctx context.Context, s *state) (whole bool, err error) {
 			err = c.dropSnapshot(ctx, s, t)
 		default:
 			active++
+			if wantsHandOver(t.State) && tablecopy.TickOf(t.State) <= s.Completed+approach {
+				whole = false
+			}
 			err = c.handOver(ctx, s, t, waiting[t.Table])
 			c.copy(ctx, s, t)
 		}
@@ -156,7 +166,7 @@ func (c *copies) look(ctx context.Context, s *state) (whole bool, err error) {
 			}
 		}
 	}
-	return active == 0 && len(missing) == 0, nil
+	return whole, nil
 }
 
 func (c *copies) again(ctx context.Context, rows []unfinished, name string) error {
@@ -169,11 +179,14 @@ func (c *copies) again(ctx context.Context, rows []unfinished, name string) erro
 	return nil
 }
 
+func wantsHandOver(state string) bool {
+	return strings.HasPrefix(state, tablecopy.WannaSync) || strings.HasPrefix(state, tablecopy.DoSync)
+}
+
 // handOver takes a table over when its copy has completed the tick that the worker
 // has completed. A copy that is behind is asked to come, and replay waits for it.
 func (c *copies) handOver(ctx context.Context, s *state, t unfinished, since time.Time) error {
-	wants := strings.HasPrefix(t.State, tablecopy.WannaSync) || strings.HasPrefix(t.State, tablecopy.DoSync)
-	if !wants || t.Snapshot != "" || t.Tick == nil {
+	if !wantsHandOver(t.State) || t.Snapshot != "" || t.Tick == nil {
 		return nil
 	}
 	to := ""

@@ -47,11 +47,15 @@ func database(t testing.TB, s *sandbox.Server) *sandboxtest.DB {
 		if _, err := conn.Exec(t.Context(), "create database "+template); err != nil {
 			t.Fatal(err)
 		}
-		db := &sandboxtest.DB{Name: template, DSN: s.DSN(template), Server: s}
-		db.Install(t, pgq.Schema, pgqcoop.Schema, pgqnode.Schema, londiste.Schema)
+		install(t, &sandboxtest.DB{Name: template, DSN: s.DSN(template), Server: s})
 		templates[s.Dir] = true
 	}
 	return sandboxtest.DatabaseOn(t, s, template)
+}
+
+func install(t testing.TB, db *sandboxtest.DB) {
+	t.Helper()
+	db.Install(t, pgq.Schema, pgqcoop.Schema, pgqnode.Schema, londiste.Schema)
 }
 
 // A node of a cascade under test.
@@ -139,7 +143,13 @@ func newRoot(t testing.TB, s *sandbox.Server, name string) *node {
 
 func (n *node) add(s *sandbox.Server, root *node, name, typ string) *node {
 	n.t.Helper()
-	m := &node{t: n.t, db: database(n.t, s), name: name}
+	return n.addIn(database(n.t, s), root, name, typ)
+}
+
+// addIn hangs a node that lives in a database.
+func (n *node) addIn(db *sandboxtest.DB, root *node, name, typ string) *node {
+	n.t.Helper()
+	m := &node{t: n.t, db: db, name: name}
 	root.must(pgqnode.RegisterLocation(queue, name, m.db.DSN, false))
 	if n != root {
 		n.must(pgqnode.RegisterLocation(queue, name, m.db.DSN, false))

@@ -69,6 +69,10 @@ type Config struct {
 // over: the worker waits while they are replayed.
 const near = 5
 
+// soon is how long a batch that led to the newest tick may have taken, for the copy
+// to be near however many ticks have come meanwhile: what they hold takes no longer.
+const soon = time.Second
+
 // A Copy is one table's copy. It is not safe for concurrent use.
 type Copy struct {
 	Config
@@ -79,6 +83,7 @@ type Copy struct {
 	root     *pg.Conn
 	forced   time.Time
 	replica  bool
+	close    bool // the last batch led to the newest tick, soon
 }
 
 // Run goes on until the table needs no copy any more: then the copy's consumer is
@@ -91,7 +96,7 @@ func Run(ctx context.Context, c Config) error {
 	if t.Changed == nil {
 		t.Changed = func() {}
 	}
-	defer t.close()
+	defer t.hangUp()
 	for {
 		if ctx.Err() != nil {
 			return nil
@@ -113,7 +118,7 @@ func Run(ctx context.Context, c Config) error {
 	}
 }
 
-func (t *Copy) close() {
+func (t *Copy) hangUp() {
 	t.here.Close()
 	t.above.Close()
 	t.root.Close()
@@ -202,7 +207,7 @@ func (t *Copy) step(ctx context.Context) (wait time.Duration, done bool, err err
 			t.Changed()
 			return 20 * time.Millisecond, false, nil
 		}
-		return t.replayBatch(ctx, s)
+		return t.replayBatch(ctx, s, TickOf(r.State))
 	}
 	return 0, false, fmt.Errorf("its state %q is unknown", r.State)
 }

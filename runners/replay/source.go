@@ -73,6 +73,9 @@ func (s *Source) Open(ctx context.Context, completed int64, counts ...int) (b *B
 
 func (s *Source) next(ctx context.Context, counts []int) (*Batch, error) {
 	for _, count := range counts {
+		if count <= 0 {
+			continue
+		}
 		if b, err := s.nextOf(ctx, int32(count)); err != nil || b != nil {
 			return b, err
 		}
