@@ -237,71 +237,17 @@ func (t *Copy) pump(ctx context.Context, tx *pg.Tx, table *replay.Table, dest *r
 		if err != nil {
 			return err
 		}
-		out, in, err := copyTexts(table, dest, source, from)
+		c, err := newCommands(table, dest, source, from)
 		if err != nil {
 			return err
 		}
-		rows, err = stream(ctx, above, out, tx, in)
+		rows, err = stream(ctx, above, c.out(), tx, c.in())
 		return err
 	})
 	if err != nil && !errors.Is(err, errNotReady) {
 		err = fmt.Errorf("copy rows from %s of node %s: %w", from, t.source, err)
 	}
 	return snapshot, rows, err
-}
-
-// copyTexts are the two COPY commands for the columns that both tables have.
-func copyTexts(table *replay.Table, dest, source *replay.Relation, from sql.Name) (out, in string, err error) {
-	if table.Maps() {
-		return mappedTexts(table, dest, source, from)
-	}
-	var names []string
-	for _, c := range source.Columns {
-		if here := dest.Column(c.Name); here != nil && !here.Generated {
-			names = append(names, sql.Ident(c.Name))
-		}
-	}
-	if len(names) == 0 {
-		return "", "", fmt.Errorf("%s and %s of the source have no column in common", table.Dest, from)
-	}
-	list := strings.Join(names, ", ")
-	out = "copy (select " + list + " from " + source.From(from) + ") to stdout"
-	if table.Where != "" {
-		out = "copy (select " + list + " from " + source.From(from) + " where (\n" + table.Where + "\n)) to stdout"
-	} else if !source.Partitioned && !generates(source, names) {
-		out = "copy " + from.Ident() + " (" + list + ") to stdout" // has a progress report that knows the size
-	}
-	return out, "copy " + table.Dest.Ident() + " (" + list + ") from stdin", nil
-}
-
-// mappedTexts are the two COPY commands where columns have other names or values here.
-func mappedTexts(table *replay.Table, dest, source *replay.Relation, from sql.Name) (out, in string, err error) {
-	filled, err := table.Fill(source, dest)
-	if err != nil {
-		return "", "", err
-	}
-	var texts, names []string
-	for _, f := range filled {
-		texts, names = append(texts, f.SQL), append(names, sql.Ident(f.Column.Name))
-	}
-	where := ""
-	if table.Where != "" {
-		where = " where (\n" + table.Where + "\n)"
-	}
-	out = "copy (select " + strings.Join(texts, ", ") + " from " + source.From(from) + " r" + where + ") to stdout"
-	return out, "copy " + table.Dest.Ident() + " (" + strings.Join(names, ", ") + ") from stdin", nil
-}
-
-// generates reports whether one of the columns is generated: COPY of a table refuses it.
-func generates(r *replay.Relation, names []string) bool {
-	for _, c := range r.Columns {
-		for _, name := range names {
-			if c.Generated && sql.Ident(c.Name) == name {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // stream connects the two COPY commands. When one fails, the other is ended by the

@@ -19,7 +19,7 @@ func Dial(ctx context.Context, dsn string, o pg.Options) (*pg.Conn, error) {
 		       set_config('TimeZone', 'UTC', false), set_config('bytea_output', 'hex', false),
 		       set_config('extra_float_digits', '3', false), set_config('xmloption', 'content', false),
 		       set_config('statement_timeout', '0', false), set_config('idle_in_transaction_session_timeout', '0', false),
-		       set_config('jit', 'off', false)`)
+		       set_config('jit', 'off', false), set_config('client_encoding', 'UTF8', false)`)
 	if err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("set up the session: %w", err)
