@@ -193,6 +193,7 @@ func adoptTable(a *Adoption, database, name string, have tableState) {
 	}
 	options = append(options, flowMap("columns", have.Columns)...)
 	options = append(options, flowMap("transform", have.Compute)...)
+	options = append(options, have.yaml()...)
 	t.on[database] = flow(options)
 	if have.Triggers == "capture" {
 		t.options, t.notes = argOptions(have.Args)

@@ -16,14 +16,15 @@ import (
 // tableState is what is compared of a replicated table on one node. How far its
 // copy is, is progress and not compared.
 type tableState struct {
-	Dest     string            `json:"dest,omitempty"` // its name here, when it is another
-	Where    string            `json:"where,omitempty"`
-	Columns  map[string]string `json:"columns,omitempty"`   // the root's name -> its name here; empty: left out
-	Compute  map[string]string `json:"transform,omitempty"` // column here -> SQL over the root's row
-	Types    map[string]string `json:"types,omitempty"`     // of the root's columns that the SQL speaks of
-	Attrs    map[string]string `json:"attrs,omitempty"`     // other attributes, such as a handler
-	Args     []string          `json:"args"`                // options of the trigger
-	Triggers string            `json:"triggers"`            // capture, deny (leaf), none, or what is wrong with them
+	Dest    string            `json:"dest,omitempty"` // its name here, when it is another
+	Where   string            `json:"where,omitempty"`
+	Columns map[string]string `json:"columns,omitempty"`   // the root's name -> its name here; empty: left out
+	Compute map[string]string `json:"transform,omitempty"` // column here -> SQL over the root's row
+	Types   map[string]string `json:"types,omitempty"`     // of the root's columns that the SQL speaks of
+	handling
+	Attrs    map[string]string `json:"attrs,omitempty"` // other attributes, such as a handler
+	Args     []string          `json:"args"`            // options of the trigger
+	Triggers string            `json:"triggers"`        // capture, deny (leaf), none, or what is wrong with them
 }
 
 // Attributes that skytools gives a meaning to. Those of the original keep theirs.
@@ -66,6 +67,7 @@ func readTable(raw json.RawMessage) (string, tableState, bool, error) {
 		switch {
 		case key == attrWhere && value != nil:
 			t.Where = *value
+		case t.read(key, row.Attrs.Get(key)):
 		case key == londiste.AttrColumns || key == londiste.AttrTransform || key == londiste.AttrTypes:
 			if err := t.readMapping(key, row.Attrs.Get(key)); err != nil {
 				return row.Queue + "/" + row.Name, tableState{}, false, err
@@ -158,6 +160,9 @@ func declareTable(s *Scene, q *spec.Queue, t *spec.Table, name string, n *spec.N
 		w.Dest = as
 	}
 	w.mapColumns(s, q, name, t.On[n.Name], have)
+	if n.Type != spec.Root {
+		w.handling = wantedHandling(t.How(n.Name))
+	}
 	for key, value := range have.Attrs { // handlers and the like, which the YAML does not speak of
 		w.Attrs[key] = value
 	}
@@ -316,6 +321,7 @@ func attrs(q *spec.Queue, t *spec.Table, n *spec.Node, w *tableState) londiste.D
 		d[attrWhere] = &w.Where
 	}
 	w.writeMapping(d)
+	w.write(d)
 	if up := supplier(q, t, n); up != nil && up.Name != n.Provider {
 		d.Set(attrCopyNode, copyFrom(q, t, n, up))
 	}

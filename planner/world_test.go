@@ -218,6 +218,11 @@ func tableRow(queue, name string, s planner.State, under func(string) map[string
 	if where, ok := s["where"]; ok {
 		attrs["skytools_where"] = where
 	}
+	for _, key := range []string{"on_missing", "on_conflict", "truncate"} {
+		if value, ok := s[key]; ok {
+			attrs["skytools_"+key] = value
+		}
+	}
 	args := append([]any{queue}, s["args"].([]any)...)
 	if dest != name {
 		args = append(args, "ev_extra1="+sql.Literal(name))

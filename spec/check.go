@@ -136,8 +136,8 @@ func (d *decoder) checkNodes(q *Queue, say func(Pos, string, string, ...any)) {
 	for _, t := range q.Tables {
 		for _, name := range slices.Sorted(maps.Keys(t.On)) {
 			on := t.On[name]
-			if n := q.Nodes.Get(name); n != nil && n.Type == Root && (on.Alters() || on.As != "") {
-				say(t.At, "root-has-all", "table %q: the root holds the table as it is; where:, as:, columns: and transform: are for other nodes", t.Name)
+			if n := q.Nodes.Get(name); n != nil && n.Type == Root && (on.Alters() || on.As != "" || on.Handling.said()) {
+				say(t.At, "root-has-all", "table %q: the root holds the table as it is; what differs is for other nodes", t.Name)
 			}
 			for _, twice := range twice(on.Columns) {
 				say(on.At, "mapped-twice", "table %q: two columns become %s on %s", t.Name, twice, name)

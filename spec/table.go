@@ -18,6 +18,7 @@ type Table struct {
 	Backup bool              `json:"backup"`
 	Level  Level             `json:"level"`
 	State  State             `json:"state"`
+	Handling
 }
 
 // OnNode is what differs on one node.
@@ -28,6 +29,7 @@ type OnNode struct {
 
 	Columns   map[string]string `json:"columns,omitempty"`   // the root's column -> its name there; empty: left out
 	Transform map[string]string `json:"transform,omitempty"` // column there -> SQL expression over the root's row
+	Handling
 }
 
 // Alters reports whether the rows on the node are other than the root's.
@@ -36,7 +38,7 @@ func (o *OnNode) Alters() bool { return o.Where != "" || len(o.Columns) > 0 || l
 func (t *Table) about() string { return "A table whose rows follow the root's." }
 
 func (t *Table) fields() []Field[Table] {
-	return []Field[Table]{
+	return append([]Field[Table]{
 		{Name: "on", Doc: "The nodes that hold the table beside the root: a list, or a mapping from node to what differs there.", Default: "every node",
 			Example: `{report: {where: "region = 'eu'"}}`, Into: func(t *Table) any { return onNodes{&t.On} }},
 		{Name: "create", Doc: "What to do where the table is missing. table: make its columns and primary key like the provider's; full: also defaults, constraints, indexes and owned sequences; no: refuse.",
@@ -50,13 +52,13 @@ func (t *Table) fields() []Field[Table] {
 		levelField(func(t *Table) *Level { return &t.Level }),
 		{Name: "state", Doc: "absent: stop replicating it everywhere; no rows are deleted.", Default: "present", Example: "absent", Hazard: "drops-table",
 			Into: func(t *Table) any { return &t.State }},
-	}
+	}, handlingFields(func(t *Table) *Handling { return &t.Handling })...)
 }
 
 func (o *OnNode) about() string { return "What differs on one node." }
 
 func (o *OnNode) fields() []Field[OnNode] {
-	return []Field[OnNode]{
+	return append([]Field[OnNode]{
 		{Name: "where", Doc: "SQL condition over the row: only matching rows are copied and replayed.", Example: `"region = 'eu'"`,
 			Hazard: "recopies-table", Into: func(o *OnNode) any { return &o.Where }},
 		{Name: "as", Doc: "The table's name on that node.", Example: "eu.orders", Catalog: "londiste.table_info.dest_table",
@@ -65,7 +67,7 @@ func (o *OnNode) fields() []Field[OnNode] {
 			Example: "{mail: email, notes: }", Hazard: "recopies-table", Into: func(o *OnNode) any { return textMap{&o.Columns, "columns", true} }},
 		{Name: "transform", Doc: "Columns there that are filled by an SQL expression over the root's row, with the root's names and types. The copy and the replay evaluate it, so it must mean the same on both servers: immutable functions only.",
 			Example: `{email: "lower(mail)"}`, Hazard: "recopies-table", Into: func(o *OnNode) any { return textMap{&o.Transform, "transform", false} }},
-	}
+	}, handlingFields(func(o *OnNode) *Handling { return &o.Handling })...)
 }
 
 // Args are the table's capture options as trigger arguments.

@@ -96,6 +96,9 @@ func (w *Worker) apply(ctx context.Context, s *state, source *replay.Source, b *
 		}
 		return replay.Complete(ctx, tx, w.Queue, s.Worker, s.Provider, b)
 	})
+	if err == nil {
+		w.applier.Warn(w.Log, w.Queue)
+	}
 	return maxID, err
 }
 

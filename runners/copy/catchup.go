@@ -157,7 +157,7 @@ func (t *Copy) apply(ctx context.Context, s *stand, source *replay.Source, b *re
 		Ordered: !t.replica, Stats: t.Stats,
 		Find: func(context.Context, *pg.Tx, string) (*replay.Table, error) { return table, nil },
 	}
-	return t.here.Write(ctx, func(tx *pg.Tx) error {
+	err = t.here.Write(ctx, func(tx *pg.Tx) error {
 		a.Begin(tx)
 		err := source.Each(ctx, b, func(e *replay.Event) error {
 			if !e.IsData() || e.Table() != t.Table {
@@ -173,6 +173,10 @@ func (t *Copy) apply(ctx context.Context, s *stand, source *replay.Source, b *re
 		}
 		return replay.Complete(ctx, tx, t.Queue, t.consumer, s.Source, b)
 	})
+	if err == nil {
+		a.Warn(t.Log, t.Queue)
+	}
+	return err
 }
 
 // forceTick asks the root, where ticks are made, for one, once a second: without it

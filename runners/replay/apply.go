@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/skytools-go/skytools/sql/londiste"
 	"github.com/skytools-go/skytools/sql/pg"
 )
 
@@ -31,6 +32,7 @@ type Applier struct {
 	bytes   int
 	kinds   map[string]*kind
 	fields  []field
+	missed  map[string]*missed // by table
 }
 
 // A target is a table in the transaction in hand.
@@ -63,6 +65,7 @@ type change struct {
 // Begin starts a transaction. What an earlier one left behind is forgotten.
 func (a *Applier) Begin(tx *pg.Tx) {
 	a.tx, a.targets, a.changed, a.events, a.bytes = tx, map[string]*target{}, nil, 0, 0
+	a.missed = map[string]*missed{}
 	if a.kinds == nil || len(a.kinds) > 10_000 {
 		a.kinds = map[string]*kind{}
 	}
@@ -293,12 +296,16 @@ func (a *Applier) Flush(ctx context.Context) error {
 }
 
 func (a *Applier) truncate(ctx context.Context, e *Event, t *target) error {
-	if err := a.Flush(ctx); err != nil || t.IgnoreTruncate {
+	if err := a.Flush(ctx); err != nil || t.Truncate == londiste.TruncateNo {
 		return err
 	}
-	_, err := a.tx.Exec(ctx, "truncate "+t.rel.From(t.Dest))
+	text := "truncate " + t.rel.From(t.Dest)
+	if t.Truncate == londiste.TruncateCascade {
+		text += " cascade"
+	}
+	_, err := a.tx.Exec(ctx, text)
 	if pg.Code(err) == "0A000" {
-		err = fmt.Errorf("%w; a foreign key of a table that is not replicated refers to it: empty or replicate that table, or drop the key", err)
+		err = fmt.Errorf("%w; a foreign key of a table that is not replicated refers to it: empty or replicate that table, drop the key, or declare truncate: cascade", err)
 	}
 	if err != nil {
 		return a.wrong(e, fmt.Errorf("truncate %s: %w", t.Dest, err))
@@ -306,12 +313,26 @@ func (a *Applier) truncate(ctx context.Context, e *Event, t *target) error {
 	return nil
 }
 
-// flush applies one table's changes: folded if possible, or else in order.
+// flush applies one table's changes: folded if possible, or else in order. What a policy
+// allows costs nothing where it does not happen: it is tried without one first.
 func (a *Applier) flush(ctx context.Context, t *target) error {
 	if len(t.changes) > 1 && !t.strict {
-		if net := fold(t.changes); net != nil {
-			err := a.attempt(ctx, func() error { return a.writeNet(ctx, t, net) })
+		policies := []Policy{{}}
+		switch {
+		case t.Where != "" && t.Policy.Conflict == londiste.ConflictOverwrite: // by a row that is not wanted, too
+			policies = []Policy{t.Policy}
+		case t.Policy.lenient():
+			policies = append(policies, t.Policy)
+		}
+		n := fold(t.changes, t.Policy.Conflict)
+		for _, p := range policies {
+			if n == nil {
+				break
+			}
+			var done tally
+			err := a.attempt(ctx, func() (err error) { done, err = a.writeNet(ctx, t, n, p); return err })
 			if err == nil {
+				a.count(t, done)
 				return nil
 			}
 			if pg.Code(err) == "" && !isMismatch(err) || hopeless(pg.Code(err)) {
@@ -320,7 +341,11 @@ func (a *Applier) flush(ctx context.Context, t *target) error {
 		}
 		a.Stats.Fallbacks.Add(1)
 	}
-	return a.writeOrdered(ctx, t)
+	done, err := a.writeOrdered(ctx, t)
+	if err == nil {
+		a.count(t, done)
+	}
+	return err
 }
 
 // hopeless tells errors that another way to write the rows does not help with:

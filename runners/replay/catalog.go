@@ -75,8 +75,12 @@ func (r *Registered) Table() (*Table, error) {
 			return nil, fmt.Errorf("handler londiste has no option %q", option)
 		}
 	}
-	value := options.Get("ignore_truncate")
-	t.IgnoreTruncate = value != "" && value != "0"
+	if value := options.Get("ignore_truncate"); value != "" && value != "0" {
+		t.Truncate = londiste.TruncateNo
+	}
+	if err := t.readPolicy(r.Attrs); err != nil {
+		return nil, err
+	}
 	if t.Mapping, err = readMapping(r.Attrs); err != nil {
 		return nil, err
 	}

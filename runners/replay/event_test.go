@@ -163,7 +163,7 @@ func TestFold(t *testing.T) {
 			changes = append(changes, change{event: int64(i), op: byte(op), shape: s, key: "1"})
 		}
 		got := "-"
-		if n := fold(changes); n != nil {
+		if n := fold(changes, ""); n != nil {
 			got = strings.Repeat("d", len(n.removes)) + strings.Repeat("u", len(n.updates)) + strings.Repeat("i", len(n.inserts))
 			last := changes[len(changes)-1].event
 			for _, c := range append(n.updates, n.inserts...) {
@@ -177,7 +177,7 @@ func TestFold(t *testing.T) {
 		}
 	}
 	a, b := &shape{names: []string{"id", "x"}}, &shape{names: []string{"id", "y"}}
-	if fold([]change{{op: opUpdate, shape: a, key: "1"}, {op: opUpdate, shape: b, key: "1"}}) != nil {
+	if fold([]change{{op: opUpdate, shape: a, key: "1"}, {op: opUpdate, shape: b, key: "1"}}, "") != nil {
 		t.Error("updates of different columns were folded")
 	}
 }

@@ -6,19 +6,27 @@ import (
 	"fmt"
 
 	"github.com/skytools-go/skytools/sql"
+	"github.com/skytools-go/skytools/sql/londiste"
 	"github.com/skytools-go/skytools/sql/pg"
 )
 
 // A net is what changes come to, one entry for each key. Entries point into the
 // changes.
-type net struct{ removes, updates, inserts []*change }
+type net struct {
+	removes, updates, inserts []*change
+
+	// Only where an insert may find its row here: rows that came and went again, so that
+	// what was here is gone, and rows that came and were updated, so that they are as the
+	// update says, whatever was here.
+	sweeps, overwrites []*change
+}
 
 // A life is what happened to one key: the first operation tells whether the row
 // was there before, the last whether it is after.
 type life struct {
-	existed, deleted bool
-	old              *change // the first delete
-	new              *change // the row, if there is one
+	existed, deleted, updated bool
+	old                       *change // the first delete
+	new                       *change // the row, if there is one
 }
 
 // fold reduces changes to their net effect. It returns nil when they do not fit
@@ -27,7 +35,7 @@ type life struct {
 //
 // A row that was deleted and inserted again is both: columns that only the table
 // here has go back to their defaults.
-func fold(changes []change) *net {
+func fold(changes []change, conflict string) *net {
 	lives := make(map[string]*life, len(changes))
 	order := make([]*life, 0, len(changes))
 	all := make([]life, len(changes)) // one allocation
@@ -52,12 +60,15 @@ func fold(changes []change) *net {
 			if c.op == opUpdate && l.new != nil && l.new.shape != c.shape {
 				return nil
 			}
-			l.new = c
+			l.new, l.updated = c, l.updated || c.op == opUpdate
 		}
 	}
 	n := &net{}
 	for _, l := range order {
 		gone := l.existed && l.deleted
+		if !l.existed && l.deleted && conflict != "" {
+			n.sweeps = append(n.sweeps, l.old)
+		}
 		switch {
 		case gone && l.new != nil:
 			n.removes, n.inserts = append(n.removes, l.old), append(n.inserts, l.new)
@@ -65,6 +76,8 @@ func fold(changes []change) *net {
 			n.removes = append(n.removes, l.old)
 		case l.existed:
 			n.updates = append(n.updates, l.new)
+		case l.new != nil && l.updated && !l.deleted && conflict != "":
+			n.overwrites = append(n.overwrites, l.new)
 		case l.new != nil:
 			n.inserts = append(n.inserts, l.new)
 		}
@@ -77,23 +90,32 @@ var errMismatch = errors.New("some rows were not there, or twice")
 
 func isMismatch(err error) bool { return errors.Is(err, errMismatch) }
 
-// writeNet applies net changes, a statement for each operation and shape of rows.
-func (a *Applier) writeNet(ctx context.Context, t *target, n *net) error {
+// writeNet applies net changes, a statement for each operation and shape of rows. The
+// policy is the table's, or the zero one.
+func (a *Applier) writeNet(ctx context.Context, t *target, n *net, p Policy) (done tally, err error) {
+	overwrite := p.Conflict
+	if overwrite != "" {
+		overwrite = londiste.ConflictOverwrite
+	}
 	for _, step := range []struct {
-		op   byte
-		rows []*change
-	}{{opDelete, n.removes}, {opUpdate, n.updates}, {opInsert, n.inserts}} {
+		op                byte
+		rows              []*change
+		missing, conflict string
+	}{
+		{opDelete, n.removes, p.Missing, ""}, {opDelete, n.sweeps, unasked, ""}, {opUpdate, n.updates, p.Missing, ""},
+		{opInsert, n.inserts, "", p.Conflict}, {opInsert, n.overwrites, "", overwrite},
+	} {
 		for _, group := range byShape(step.rows) {
 			w, err := t.writer(group[0])
 			if err != nil {
-				return err
+				return done, err
 			}
-			if err := a.writeGroup(ctx, w, step.op, group); err != nil {
-				return err
+			if err := a.writeGroup(ctx, w, step.op, group, Policy{step.missing, step.conflict}, &done); err != nil {
+				return done, err
 			}
 		}
 	}
-	return nil
+	return done, nil
 }
 
 func byShape(rows []*change) [][]*change {
@@ -111,21 +133,43 @@ func byShape(rows []*change) [][]*change {
 	return groups
 }
 
-func (a *Applier) writeGroup(ctx context.Context, w *writer, op byte, group []*change) error {
-	rows := arrayOf(group)
-	exact := w.t.Where == ""
-	for _, text := range w.texts(op) {
-		n, err := a.tx.Exec(ctx, text, rows)
+func (a *Applier) writeGroup(ctx context.Context, w *writer, op byte, group []*change, p Policy, done *tally) (err error) {
+	rows, parts, first := arrayOf(group), w.parts(op, p.Conflict), ""
+	warn := p.Missing == londiste.MissingWarn && w.t.Where == ""
+	if warn && op == opDelete { // afterwards none of them is here
+		n, err := a.tx.Exec(ctx, w.present(), rows)
+		if err == nil && n < int64(len(group)) {
+			first, err = w.absent(ctx, a.tx, group)
+		}
 		if err != nil {
 			return err
 		}
-		if exact && n != int64(len(group)) {
-			return errMismatch
+	}
+	var touched []int64
+	for _, part := range parts {
+		n, err := a.tx.Exec(ctx, part.text, rows)
+		if err != nil {
+			return err
 		}
-		a.Stats.Rows.Add(n)
+		touched = append(touched, n)
+	}
+	absent, err := w.judge(op, parts, touched, int64(len(group)), p.Missing, done)
+	if err != nil || absent == 0 {
+		return err
+	}
+	if warn && op == opUpdate {
+		if first, err = w.absent(ctx, a.tx, group); err != nil {
+			return err
+		}
+	}
+	if p.Missing != unasked {
+		done.miss(absent, first)
 	}
 	return nil
 }
+
+// unasked stands for a policy: whether the rows are here does not matter.
+const unasked = "unasked"
 
 // texts are the statements of an operation, in their order.
 func (w *writer) texts(op byte) []string {
@@ -162,51 +206,69 @@ func arrayOf(group []*change) string {
 // pipelined is how many statements are sent before their answers are read.
 const pipelined = 500
 
+// A sent is a change whose statements have been sent.
+type sent struct {
+	*change
+	w     *writer
+	parts []part
+}
+
 // writeOrdered applies changes one by one, in the order of events.
-func (a *Applier) writeOrdered(ctx context.Context, t *target) error {
+func (a *Applier) writeOrdered(ctx context.Context, t *target) (done tally, err error) {
 	var stmts []sql.Stmt
-	var of []*change
+	var of []sent
 	for i := range t.changes {
 		c := &t.changes[i]
 		w, err := t.writer(c)
 		if err != nil {
-			return t.failed(c, err)
+			return done, t.failed(c, err)
 		}
-		for _, text := range w.texts(c.op) {
-			stmts, of = append(stmts, sql.Exec(text, "["+string(c.row)+"]")), append(of, c)
+		s := sent{c, w, w.parts(c.op, t.Policy.Conflict)}
+		for _, part := range s.parts {
+			stmts = append(stmts, sql.Exec(part.text, "["+string(c.row)+"]"))
 		}
+		of = append(of, s)
 		if len(stmts) >= pipelined || i == len(t.changes)-1 {
-			if err := a.send(ctx, t, stmts, of); err != nil {
-				return err
+			if err := a.send(ctx, t, stmts, of, &done); err != nil {
+				return done, err
 			}
 			stmts, of = nil, nil
 		}
 	}
-	return nil
+	return done, nil
 }
 
-func (a *Applier) send(ctx context.Context, t *target, stmts []sql.Stmt, of []*change) error {
+func (a *Applier) send(ctx context.Context, t *target, stmts []sql.Stmt, of []sent, done *tally) error {
 	rows, err := a.tx.Pipeline(ctx, stmts)
-	if t.Where == "" {
-		for i, n := range rows {
-			switch {
-			case n == 0:
-				return t.failed(of[i], errors.New("there is no such row here"))
-			case n > 1:
-				return t.failed(of[i], fmt.Errorf("there are %d such rows here", n))
+	for _, s := range of {
+		if len(rows) < len(s.parts) {
+			if pg.Code(err) != "" {
+				return t.failed(s.change, err)
 			}
+			break
 		}
+		absent, wrong := s.w.judge(s.op, s.parts, rows[:len(s.parts)], 1, t.Policy.Missing, done)
+		switch {
+		case wrong != nil && total(rows[:len(s.parts)]) == 0:
+			return t.failed(s.change, errors.New("there is no such row here"))
+		case wrong != nil:
+			return t.failed(s.change, fmt.Errorf("there are %d such rows here", total(rows[:len(s.parts)])))
+		case absent > 0:
+			done.miss(absent, t.keyOf(s.change))
+		}
+		rows = rows[len(s.parts):]
 	}
-	for _, n := range rows {
-		a.Stats.Rows.Add(n)
-	}
-	switch {
-	case err != nil && len(rows) < len(of) && pg.Code(err) != "":
-		return t.failed(of[len(rows)], err)
-	case err != nil:
+	if err != nil {
 		return fmt.Errorf("apply to %s: %w", t.Dest, err)
 	}
 	return nil
+}
+
+func total(counts []int64) (sum int64) {
+	for _, n := range counts {
+		sum += n
+	}
+	return sum
 }
 
 // failed names the event and the row that cannot be applied.

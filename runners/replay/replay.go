@@ -16,6 +16,8 @@ type Stats struct {
 	Events    atomic.Int64 // read
 	Ignored   atomic.Int64 // of tables that are not replicated here, or not yet
 	Rows      atomic.Int64 // written: net changes
+	Missing   atomic.Int64 // rows to update or delete that were not there, where that is allowed
+	Conflicts atomic.Int64 // rows to insert whose key was there, where that is allowed
 	Fallbacks atomic.Int64 // times that a table's changes had to be applied in the order of events
 	Tick      atomic.Int64 // last one completed
 	Lag       atomic.Int64 // nanoseconds: the age of that tick when it was completed

@@ -125,7 +125,11 @@ func (w *writer) insert() string {
 
 // insertMissing adds the rows that are wanted and not there.
 func (w *writer) insertMissing() string {
-	return w.insert() + " and not exists (select 1 from " + w.t.rel.From(w.t.Dest) + " t where " + w.match + ")"
+	more := " where"
+	if w.t.Where != "" {
+		more = " and"
+	}
+	return w.insert() + more + " not exists (select 1 from " + w.t.rel.From(w.t.Dest) + " t where " + w.match + ")"
 }
 
 // update sets all columns but those of the key. Empty: there are no others.
@@ -144,6 +148,15 @@ func (w *writer) update() string {
 		text += " and r." + sql.Ident(matches)
 	}
 	return text
+}
+
+// present finds the rows that are wanted and there.
+func (w *writer) present() string {
+	text := "select 1 from " + w.t.rel.From(w.t.Dest) + " t, "
+	if w.t.Where != "" {
+		return text + w.rows(w.cols, w.t.Where) + " where " + w.match + " and r." + sql.Ident(matches)
+	}
+	return text + w.rows(w.keys, "") + " where " + w.match
 }
 
 // remove deletes by key.

@@ -12,11 +12,12 @@ import (
 
 // A Table says how the changes of one table are applied here.
 type Table struct {
-	Name           string   // global, schema.rel
-	Dest           sql.Name // the table here
-	Where          string   // SQL condition over the root's row: only rows that meet it are kept here; empty: all
-	Seen           Snapshot // events that are visible in it were copied with the table; zero: none
-	IgnoreTruncate bool
+	Name     string   // global, schema.rel
+	Dest     sql.Name // the table here
+	Where    string   // SQL condition over the root's row: only rows that meet it are kept here; empty: all
+	Seen     Snapshot // events that are visible in it were copied with the table; zero: none
+	Truncate string   // londiste.TruncateNo, londiste.TruncateCascade, or empty: the table alone
+	Policy   Policy
 	Mapping
 }
 

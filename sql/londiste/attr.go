@@ -19,7 +19,37 @@ const (
 	// AttrTypes holds a [Dict] from the root's columns that the SQL above speaks of to
 	// their types, in so far as every server has them.
 	AttrTypes = "skytools_types"
+
+	// These hold what to do about an update or delete of a row that is not here, an
+	// insert of one whose key is here, and TRUNCATE. Without them the first two are
+	// errors, and TRUNCATE empties the table alone.
+	AttrOnMissing  = "skytools_on_missing"
+	AttrOnConflict = "skytools_on_conflict"
+	AttrTruncate   = "skytools_truncate"
 )
+
+// Words that such an attribute can hold.
+const (
+	MissingWarn       = "warn"   // go on, and log it
+	MissingIgnore     = "ignore" // go on
+	ConflictOverwrite = "overwrite"
+	ConflictKeep      = "keep"    // the row here stays as it is
+	TruncateNo        = "no"      // nothing is emptied
+	TruncateCascade   = "cascade" // tables whose foreign keys refer to it are emptied, too
+)
+
+// Words lists what an attribute can hold.
+func Words(attr string) []string {
+	switch attr {
+	case AttrOnMissing:
+		return []string{MissingWarn, MissingIgnore}
+	case AttrOnConflict:
+		return []string{ConflictOverwrite, ConflictKeep}
+	case AttrTruncate:
+		return []string{TruncateNo, TruncateCascade}
+	}
+	return nil
+}
 
 // Texts is the dictionary as a map of texts; NULL is the empty one. Of an empty
 // dictionary it is nil.

@@ -170,6 +170,8 @@ func loopsOf(set *spec.Set, f *runFlags, log hclog.Logger) ([]group.Loop, []prom
 			s := &replay.Stats{}
 			counter("batches_total", batchesHelp, name, func() float64 { return float64(s.Batches.Load()) })
 			counter("events_total", eventsHelp, name, func() float64 { return float64(s.Events.Load()) })
+			counter("missing_rows_total", "Rows that were updated or deleted and not there, where on_missing allows that.", name, func() float64 { return float64(s.Missing.Load()) })
+			counter("conflicting_rows_total", "Rows that were inserted and there already, where on_conflict allows that.", name, func() float64 { return float64(s.Conflicts.Load()) })
 			add("replay", name, n.Name, "replay "+q.Name, func(ctx context.Context) error {
 				w := cascade.New(cascade.Config{
 					Queue: q.Name, Copies: f.copies, Log: log.Named(name), Stats: s,
