@@ -63,7 +63,9 @@ func (w *Worker) batch(ctx context.Context, s *state, whole bool) (bool, error) 
 // apply does a batch in one transaction, and returns the highest event id in it.
 func (w *Worker) apply(ctx context.Context, s *state, source *replay.Source, b *replay.Batch) (maxID int64, err error) {
 	err = w.here.Write(ctx, func(tx *pg.Tx) error {
+		w.applier.Ahead = s.Type != pgqnode.Branch // which copies events through the same session
 		w.applier.Begin(tx)
+		defer w.applier.End()
 		var queue *relay
 		if s.Type == pgqnode.Branch {
 			if queue, err = newRelay(ctx, tx, w.Queue); err != nil {

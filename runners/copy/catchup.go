@@ -154,11 +154,12 @@ func (t *Copy) apply(ctx context.Context, s *stand, source *replay.Source, b *re
 		return err
 	}
 	a := replay.Applier{
-		Ordered: !t.replica, Stats: t.Stats,
+		Ordered: !t.replica, Ahead: true, Stats: t.Stats,
 		Find: func(context.Context, *pg.Tx, string) (*replay.Table, error) { return table, nil },
 	}
 	err = t.here.Write(ctx, func(tx *pg.Tx) error {
 		a.Begin(tx)
+		defer a.End()
 		err := source.Each(ctx, b, func(e *replay.Event) error {
 			if !e.IsData() || e.Table() != t.Table {
 				return nil

@@ -23,6 +23,10 @@ type Applier struct {
 	// A piece is applied when it has that many events or bytes. Zero: 20,000 and 64 MB.
 	MaxEvents, MaxBytes int
 
+	// Ahead writes a piece while the next one is taken. Nobody else may use the
+	// transaction from Begin on until Flush.
+	Ahead bool
+
 	Stats *Stats // may be nil
 
 	tx      *pg.Tx
@@ -30,8 +34,10 @@ type Applier struct {
 	changed []*target // in the order of their first change
 	events  int
 	bytes   int
+	writing chan error // the piece that is being written; nil: none
 	kinds   map[string]*kind
 	fields  []field
+	room    [][]byte
 	missed  map[string]*missed // by table
 }
 
@@ -54,15 +60,16 @@ type writerKey struct {
 
 // A change is one event, decoded.
 type change struct {
-	event int64
-	op    byte
-	shape *shape
-	keys  []string
-	row   []byte // JSON object
-	key   string // canonical
+	event  int64
+	op     byte
+	shape  *shape
+	keys   []string
+	values [][]byte // as JSON texts, in the order of the shape
+	key    string   // canonical
 }
 
-// Begin starts a transaction. What an earlier one left behind is forgotten.
+// Begin starts a transaction, which ends with [Applier.End]. What an earlier one left
+// behind is forgotten.
 func (a *Applier) Begin(tx *pg.Tx) {
 	a.tx, a.targets, a.changed, a.events, a.bytes = tx, map[string]*target{}, nil, 0, 0
 	a.missed = map[string]*missed{}
@@ -79,6 +86,10 @@ func (a *Applier) Begin(tx *pg.Tx) {
 		a.Stats = &Stats{}
 	}
 }
+
+// End waits for what is still being written after something has failed: it is called
+// before the transaction ends, whatever has happened.
+func (a *Applier) End() { a.settle() }
 
 // Forget makes the applier read the catalog again: after DDL. Flush first.
 func (a *Applier) Forget() { a.targets = map[string]*target{} }
@@ -111,9 +122,18 @@ func (a *Applier) Add(ctx context.Context, e *Event) error {
 	}
 	a.events++
 	a.bytes += len(e.Data) + len(e.Type)
-	if a.events >= a.MaxEvents || a.bytes >= a.MaxBytes {
+	if a.events < a.MaxEvents && a.bytes < a.MaxBytes {
+		return nil
+	}
+	if !a.Ahead {
 		return a.Flush(ctx)
 	}
+	if err := a.settle(); err != nil {
+		return err
+	}
+	p, written := a.take(), make(chan error, 1)
+	a.writing = written
+	go func() { written <- a.write(ctx, p) }()
 	return nil
 }
 
@@ -137,6 +157,9 @@ func (a *Applier) target(ctx context.Context, name string) (*target, error) {
 	if t, known := a.targets[name]; known {
 		return t, nil
 	}
+	if err := a.settle(); err != nil {
+		return nil, err
+	}
 	table, err := a.Find(ctx, a.tx, name)
 	if err != nil {
 		return nil, err
@@ -154,12 +177,12 @@ func (a *Applier) target(ctx context.Context, name string) (*target, error) {
 
 // add decodes an event and appends it to the table's changes.
 func (t *target) add(a *Applier, e *Event, k *kind) error {
-	row, fields, keys, err := k.decode(e.Data, a.fields)
+	fields, keys, err := k.decode(e.Data, a.fields)
 	a.fields = fields
 	if err != nil {
 		return fmt.Errorf("read its data: %w", err)
 	}
-	c := change{event: e.ID, op: k.op, shape: t.shape(fields), keys: keys, row: row}
+	c := change{event: e.ID, op: k.op, shape: t.shape(fields), keys: keys, values: a.values(fields)}
 	if k.format == formatSQL {
 		if k.op == opInsert {
 			c.keys = t.primaryKey(c.shape)
@@ -179,6 +202,27 @@ func (t *target) add(a *Applier, e *Event, k *kind) error {
 	}
 	t.changes = append(t.changes, c)
 	return nil
+}
+
+// values keeps the values of fields. Many share one piece of memory.
+func (a *Applier) values(fields []field) [][]byte {
+	if cap(a.room)-len(a.room) < len(fields) {
+		a.room = make([][]byte, 0, max(4096, len(fields)))
+	}
+	start := len(a.room)
+	for _, f := range fields {
+		a.room = append(a.room, f.value)
+	}
+	return a.room[start:len(a.room):len(a.room)]
+}
+
+// row is the change's row as a JSON object.
+func (c *change) row() []byte {
+	fields := make([]field, len(c.values))
+	for i, value := range c.values {
+		fields[i] = field{c.shape.raw[i], value}
+	}
+	return joinObject(fields)
 }
 
 // shape is the list of columns that fields has, as one value for equal lists.
@@ -283,16 +327,51 @@ func (t *target) identify(c *change, fields []field) error {
 	return nil
 }
 
-// Flush applies what has been added since the last time.
-func (a *Applier) Flush(ctx context.Context) error {
+// A piece is changes that are written together, by table.
+type piece []*load
+
+// A load is the changes of one table in a piece.
+type load struct {
+	*target
+	changes []change
+	strict  bool
+}
+
+// take makes a piece of what has been added.
+func (a *Applier) take() (p piece) {
 	for _, t := range a.changed {
-		if err := a.flush(ctx, t); err != nil {
-			return err
-		}
+		p = append(p, &load{t, t.changes, t.strict})
 		t.changes = nil
 	}
-	a.changed, a.events, a.bytes = nil, 0, 0
+	a.changed, a.events, a.bytes, a.room = nil, 0, 0, nil
+	return p
+}
+
+func (a *Applier) write(ctx context.Context, p piece) error {
+	for _, t := range p {
+		if err := a.writeTable(ctx, t); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+// settle waits for the piece that is being written.
+func (a *Applier) settle() error {
+	if a.writing == nil {
+		return nil
+	}
+	err := <-a.writing
+	a.writing = nil
+	return err
+}
+
+// Flush applies what has been added since the last time.
+func (a *Applier) Flush(ctx context.Context) error {
+	if err := a.settle(); err != nil {
+		return err
+	}
+	return a.write(ctx, a.take())
 }
 
 func (a *Applier) truncate(ctx context.Context, e *Event, t *target) error {
@@ -313,9 +392,9 @@ func (a *Applier) truncate(ctx context.Context, e *Event, t *target) error {
 	return nil
 }
 
-// flush applies one table's changes: folded if possible, or else in order. What a policy
+// writeTable applies one table's changes: folded if possible, or else in order. What a policy
 // allows costs nothing where it does not happen: it is tried without one first.
-func (a *Applier) flush(ctx context.Context, t *target) error {
+func (a *Applier) writeTable(ctx context.Context, t *load) error {
 	if len(t.changes) > 1 && !t.strict {
 		policies := []Policy{{}}
 		switch {
@@ -332,7 +411,7 @@ func (a *Applier) flush(ctx context.Context, t *target) error {
 			var done tally
 			err := a.attempt(ctx, func() (err error) { done, err = a.writeNet(ctx, t, n, p); return err })
 			if err == nil {
-				a.count(t, done)
+				a.count(t.target, done)
 				return nil
 			}
 			if pg.Code(err) == "" && !isMismatch(err) || hopeless(pg.Code(err)) {
@@ -343,7 +422,7 @@ func (a *Applier) flush(ctx context.Context, t *target) error {
 	}
 	done, err := a.writeOrdered(ctx, t)
 	if err == nil {
-		a.count(t, done)
+		a.count(t.target, done)
 	}
 	return err
 }

@@ -104,24 +104,19 @@ func parseKind(text []byte) (*kind, error) {
 // A field is a column of an event: its name and value as JSON text.
 type field struct{ name, value []byte }
 
-// decode splits ev_data into fields, in place of what fields held before, and
-// returns the row as a JSON object. For the format of sqltriga it also returns
-// the columns of the key; nil if the event does not tell.
-func (k *kind) decode(data []byte, fields []field) (row []byte, _ []field, keys []string, err error) {
+// decode splits ev_data into fields, in place of what fields held before. For the
+// format of sqltriga it also returns the columns of the key; nil if the event does not
+// tell.
+func (k *kind) decode(data []byte, fields []field) (_ []field, keys []string, err error) {
 	switch k.format {
 	case formatJSON:
 		fields, err = scanObject(data, fields[:0])
-		return data, fields, k.keys, err
+		return fields, k.keys, err
 	case formatURL:
 		fields, err = decodeURL(data, fields[:0])
-		keys = k.keys
-	default:
-		fields, keys, err = decodeSQL(k.op, data, fields[:0])
+		return fields, k.keys, err
 	}
-	if err != nil {
-		return nil, fields, nil, err
-	}
-	return joinObject(fields), fields, keys, nil
+	return decodeSQL(k.op, data, fields[:0])
 }
 
 func joinObject(fields []field) []byte {

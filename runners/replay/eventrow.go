@@ -9,9 +9,9 @@ func (e *Event) Row() ([]byte, error) {
 	if err != nil || k.op == opTruncate {
 		return nil, err
 	}
-	row, _, _, err := k.decode(e.Data, nil)
+	fields, _, err := k.decode(e.Data, nil)
 	if err != nil {
 		return nil, fmt.Errorf("decode event %d: %w", e.ID, err)
 	}
-	return row, nil
+	return joinObject(fields), nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/skytools-go/skytools/sql"
 	"github.com/skytools-go/skytools/sql/londiste"
@@ -92,7 +93,7 @@ func isMismatch(err error) bool { return errors.Is(err, errMismatch) }
 
 // writeNet applies net changes, a statement for each operation and shape of rows. The
 // policy is the table's, or the zero one.
-func (a *Applier) writeNet(ctx context.Context, t *target, n *net, p Policy) (done tally, err error) {
+func (a *Applier) writeNet(ctx context.Context, t *load, n *net, p Policy) (done tally, err error) {
 	overwrite := p.Conflict
 	if overwrite != "" {
 		overwrite = londiste.ConflictOverwrite
@@ -134,10 +135,10 @@ func byShape(rows []*change) [][]*change {
 }
 
 func (a *Applier) writeGroup(ctx context.Context, w *writer, op byte, group []*change, p Policy, done *tally) (err error) {
-	rows, parts, first := arrayOf(group), w.parts(op, p.Conflict), ""
+	columns, parts, first := newColumns(group), w.parts(op, p.Conflict), ""
 	warn := p.Missing == londiste.MissingWarn && w.t.Where == ""
 	if warn && op == opDelete { // afterwards none of them is here
-		n, err := a.tx.Exec(ctx, w.present(), rows)
+		n, err := run(ctx, a.tx, w.present(), columns)
 		if err == nil && n < int64(len(group)) {
 			first, err = w.absent(ctx, a.tx, group)
 		}
@@ -147,7 +148,7 @@ func (a *Applier) writeGroup(ctx context.Context, w *writer, op byte, group []*c
 	}
 	var touched []int64
 	for _, part := range parts {
-		n, err := a.tx.Exec(ctx, part.text, rows)
+		n, err := run(ctx, a.tx, part.command, columns)
 		if err != nil {
 			return err
 		}
@@ -171,36 +172,20 @@ func (a *Applier) writeGroup(ctx context.Context, w *writer, op byte, group []*c
 // unasked stands for a policy: whether the rows are here does not matter.
 const unasked = "unasked"
 
-// texts are the statements of an operation, in their order.
-func (w *writer) texts(op byte) []string {
+// commands are those of an operation, in their order.
+func (w *writer) commands(op byte) []command {
 	switch {
 	case op == opDelete:
-		return []string{w.remove()}
+		return []command{w.remove()}
 	case op == opInsert:
-		return []string{w.insert()}
+		return []command{w.insert()}
 	case w.t.Where != "":
 		return w.updateFiltered()
 	}
-	if text := w.update(); text != "" {
-		return []string{text}
+	if c, some := w.update(); some {
+		return []command{c}
 	}
 	return nil // nothing but the key: nothing to change
-}
-
-func arrayOf(group []*change) string {
-	size := 2
-	for _, c := range group {
-		size += len(c.row) + 1
-	}
-	out := make([]byte, 0, size)
-	out = append(out, '[')
-	for i, c := range group {
-		if i > 0 {
-			out = append(out, ',')
-		}
-		out = append(out, c.row...)
-	}
-	return string(append(out, ']'))
 }
 
 // pipelined is how many statements are sent before their answers are read.
@@ -214,7 +199,7 @@ type sent struct {
 }
 
 // writeOrdered applies changes one by one, in the order of events.
-func (a *Applier) writeOrdered(ctx context.Context, t *target) (done tally, err error) {
+func (a *Applier) writeOrdered(ctx context.Context, t *load) (done tally, err error) {
 	var stmts []sql.Stmt
 	var of []sent
 	for i := range t.changes {
@@ -223,9 +208,13 @@ func (a *Applier) writeOrdered(ctx context.Context, t *target) (done tally, err 
 		if err != nil {
 			return done, t.failed(c, err)
 		}
-		s := sent{c, w, w.parts(c.op, t.Policy.Conflict)}
+		s, columns := sent{c, w, w.parts(c.op, t.Policy.Conflict)}, newColumns([]*change{c})
 		for _, part := range s.parts {
-			stmts = append(stmts, sql.Exec(part.text, "["+string(c.row)+"]"))
+			args, err := columns.args(part.command)
+			if err != nil {
+				return done, t.failed(c, err)
+			}
+			stmts = append(stmts, sql.Exec(part.text, args...))
 		}
 		of = append(of, s)
 		if len(stmts) >= pipelined || i == len(t.changes)-1 {
@@ -238,7 +227,7 @@ func (a *Applier) writeOrdered(ctx context.Context, t *target) (done tally, err 
 	return done, nil
 }
 
-func (a *Applier) send(ctx context.Context, t *target, stmts []sql.Stmt, of []sent, done *tally) error {
+func (a *Applier) send(ctx context.Context, t *load, stmts []sql.Stmt, of []sent, done *tally) error {
 	rows, err := a.tx.Pipeline(ctx, stmts)
 	for _, s := range of {
 		if len(rows) < len(s.parts) {
@@ -278,24 +267,17 @@ func (t *target) failed(c *change, err error) error {
 	if code := pg.Code(err); code == "23505" || code == "" {
 		hint = "; the table here differs from the provider's: compare them, or copy it again (resync)"
 	}
-	return fmt.Errorf("event %d: %s %s: key (%s): %w%s; row %.2000s", c.event, verb, t.Dest, t.keyOf(c), err, hint, c.row)
+	return fmt.Errorf("event %d: %s %s: key (%s): %w%s; row %.2000s", c.event, verb, t.Dest, t.keyOf(c), err, hint, c.row())
 }
 
 // keyOf shows a change's key as name=value.
 func (t *target) keyOf(c *change) string {
-	fields, err := scanObject(c.row, nil)
-	if err != nil {
-		return "?"
-	}
-	text := ""
+	var parts []string
 	for _, name := range c.keys {
 		if at := c.shape.place(name); at >= 0 {
-			value, _, _ := textOf(fields[at].value)
-			if text != "" {
-				text += ", "
-			}
-			text += name + "=" + value
+			value, _, _ := textOf(c.values[at])
+			parts = append(parts, name+"="+value)
 		}
 	}
-	return text
+	return strings.Join(parts, ", ")
 }

@@ -2,9 +2,11 @@ package replay
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
+	"unicode/utf16"
+	"unicode/utf8"
 )
 
 var errJSON = errors.New("not a JSON object")
@@ -119,17 +121,68 @@ func skipValue(data []byte, i int) int {
 // textOf is the text that a JSON value stands for: of a string its content, of
 // anything else itself. The second result is false for null.
 func textOf(value []byte) (string, bool, error) {
-	if len(value) > 0 && value[0] == '"' {
-		if bytes.IndexByte(value, '\\') < 0 {
-			return string(value[1 : len(value)-1]), true, nil
-		}
-		var s string
-		if err := json.Unmarshal(value, &s); err != nil {
-			return "", false, fmt.Errorf("%.60q: %w", value, err)
-		}
-		return s, true, nil
+	if len(value) == 0 || value[0] != '"' {
+		return string(value), string(value) != "null", nil
 	}
-	return string(value), string(value) != "null", nil
+	text, err := unquoteJSON(nil, value)
+	return string(text), true, err
+}
+
+// unquoteJSON appends the content of a JSON string. Bytes that are not UTF-8 stay as
+// they are.
+// Source: RFC 8259, section 7.
+func unquoteJSON(out, value []byte) ([]byte, error) {
+	rest := value[1 : len(value)-1]
+	for {
+		at := bytes.IndexByte(rest, '\\')
+		if at < 0 {
+			return append(out, rest...), nil
+		}
+		out = append(out, rest[:at]...)
+		if at+1 >= len(rest) {
+			return out, fmt.Errorf("%.60q: %w", value, errEscape)
+		}
+		c := rest[at+1]
+		rest = rest[at+2:]
+		if plain := escaped[c]; plain != 0 {
+			out = append(out, plain)
+			continue
+		}
+		r, left, ok := unicodeEscape(c, rest)
+		if !ok {
+			return out, fmt.Errorf("%.60q: %w", value, errEscape)
+		}
+		out, rest = utf8.AppendRune(out, r), left
+	}
+}
+
+var (
+	errEscape = errors.New("a backslash in the JSON string that means nothing")
+	escaped   = [256]byte{'"': '"', '\\': '\\', '/': '/', 'b': '\b', 'f': '\f', 'n': '\n', 'r': '\r', 't': '\t'}
+)
+
+// unicodeEscape reads what follows the u of an escape, of which a rune beyond the basic
+// plane has two.
+func unicodeEscape(c byte, rest []byte) (r rune, left []byte, ok bool) {
+	unit := func() rune {
+		if c != 'u' || len(rest) < 4 {
+			return -1
+		}
+		n, err := strconv.ParseUint(string(rest[:4]), 16, 32)
+		if err != nil {
+			return -1
+		}
+		rest = rest[4:]
+		return rune(n)
+	}
+	r = unit()
+	if utf16.IsSurrogate(r) && len(rest) > 2 && rest[0] == '\\' {
+		c, rest = rest[1], rest[2:]
+		r = utf16.DecodeRune(r, unit())
+		ok = r != utf8.RuneError
+		return r, rest, ok
+	}
+	return r, rest, r >= 0 && !utf16.IsSurrogate(r)
 }
 
 // quoteJSON writes text as a JSON string. The text is UTF-8, as the session's

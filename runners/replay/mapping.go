@@ -107,20 +107,11 @@ func (t *target) column(name string) *Column {
 	return t.rel.Column(here)
 }
 
-// mapped is the FROM item that turns the parameter into rows called r of the columns
-// here: from rows of the root with these columns. With a condition over the root's row
-// they have one more column, which says whether it is met.
-func (t *target) mapped(names []string, cols []*Column, where string) string {
-	var declared, read, out []string
-	for _, n := range names {
-		name, typ := sql.Ident(n), t.raw(n)
-		if typ == "json" || typ == "jsonb" || t.column(n) != nil && t.column(n).isJSON() { // the trigger writes it as a string
-			declared = append(declared, name+" text")
-			read = append(read, name+"::"+typ+" as "+name)
-			continue
-		}
-		declared, read = append(declared, name+" "+typ), append(read, name)
-	}
+// mapped is the FROM item r with the columns here, made from one with columns of the
+// root. With a condition over the root's row they have one more column, which says
+// whether it is met.
+func (t *target) mapped(cols []*Column, where, from string) string {
+	var out []string
 	for _, c := range cols {
 		text := "r." + sql.Ident(t.Origin(c.Name))
 		if expression := t.Transform[c.Name]; expression != "" {
@@ -131,6 +122,5 @@ func (t *target) mapped(names []string, cols []*Column, where string) string {
 	if where != "" {
 		out = append(out, "(\n"+where+"\n) is true as "+sql.Ident(matches))
 	}
-	return "(select " + strings.Join(out, ", ") + " from (select " + strings.Join(read, ", ") +
-		" from json_to_recordset($1::text::json) as j(" + strings.Join(declared, ", ") + ")) r) r"
+	return "(select " + strings.Join(out, ", ") + " from " + from + ") r"
 }

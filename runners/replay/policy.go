@@ -55,7 +55,7 @@ func (t *tally) miss(n int64, key string) {
 
 // A part is one of the statements of an operation on rows.
 type part struct {
-	text  string
+	command
 	finds bool // the rows it touches are those that an insert has found here
 	reads bool // it changes nothing
 }
@@ -63,25 +63,25 @@ type part struct {
 // parts are the statements of an operation, in their order. Of an insert that may find
 // its row: first those that look at the row or write it, then the one that adds it.
 func (w *writer) parts(op byte, policy string) []part {
-	if op != opInsert || policy == "" || len(w.keys) == 0 {
-		var all []part
-		for _, text := range w.texts(op) {
-			all = append(all, part{text: text})
+	var all []part
+	switch {
+	case op != opInsert || policy == "" || len(w.keys) == 0:
+		for _, c := range w.commands(op) {
+			all = append(all, part{command: c})
 		}
-		return all
-	}
-	if policy == londiste.ConflictOverwrite && w.t.Where != "" {
-		var all []part
-		for i, text := range w.updateFiltered() {
-			all = append(all, part{text: text, finds: i == 0 || text != w.insertMissing()})
+	case policy == londiste.ConflictOverwrite && w.t.Where != "":
+		commands := w.updateFiltered()
+		for i, c := range commands {
+			all = append(all, part{command: c, finds: i < len(commands)-1})
 		}
-		return all
+	default:
+		found := part{command: w.present(), finds: true, reads: true}
+		if c, some := w.update(); some && policy == londiste.ConflictOverwrite {
+			found = part{command: c, finds: true}
+		}
+		all = append(all, found, part{command: w.insertMissing()})
 	}
-	found := part{text: w.present(), finds: true, reads: true}
-	if text := w.update(); text != "" && policy == londiste.ConflictOverwrite {
-		found = part{text: text, finds: true}
-	}
-	return []part{found, {text: w.insertMissing()}}
+	return all
 }
 
 // judge adds what the parts of an operation on so many rows have touched, and answers how
@@ -118,7 +118,7 @@ func (w *writer) judge(op byte, parts []part, touched []int64, want int64, missi
 func (w *writer) absent(ctx context.Context, tx *pg.Tx, group []*change) (string, error) {
 	for len(group) > 1 {
 		half := group[:len(group)/2]
-		n, err := tx.Exec(ctx, w.present(), arrayOf(half))
+		n, err := run(ctx, tx, w.present(), newColumns(half))
 		if err != nil {
 			return "", err
 		}

@@ -96,7 +96,7 @@ func (r *Row) addFields(k *kind, data []byte) error {
 	if k.format == formatJSON && !json.Valid(data) {
 		return errJSON
 	}
-	_, fields, keys, err := k.decode(data, nil)
+	fields, keys, err := k.decode(data, nil)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package replay
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/skytools-go/skytools/sql"
@@ -14,8 +15,24 @@ type shape struct {
 	raw   [][]byte // as JSON strings, to recognise it quickly
 }
 
-// writer makes the statements for rows of one shape with one key. All of them
-// take one parameter: a JSON array of rows.
+// A command is a statement about rows. Each of its parameters is an array: what the
+// rows have in one column, in their order. An array costs the server a quarter of what
+// the same values cost as JSON.
+type command struct {
+	text  string
+	takes []parameter
+}
+
+// A parameter is a column of the events.
+type parameter struct {
+	column  string
+	isArray bool // each value is an array
+}
+
+// and adds to the text.
+func (c command) and(text string) command { return command{c.text + text, c.takes} }
+
+// writer makes the commands for rows of one shape with one key.
 type writer struct {
 	t     *target
 	names []string  // the root's, of the shape
@@ -60,46 +77,57 @@ func newWriter(t *target, s *shape, keys []string) (*writer, error) {
 	return w, nil
 }
 
-// rows is the FROM item that turns the parameter into rows called r; see [rows].
-func (w *writer) rows(cols []*Column, where string) string {
-	if !w.t.Maps() && (where == "" || len(cols) == len(w.names)) {
-		return rows(cols, where)
-	}
+// rows makes a command of what stands before and after the FROM item r: the rows with
+// these columns. With a condition over the root's row they have one more column, which
+// says whether it is met.
+func (w *writer) rows(before string, cols []*Column, where, after string) command {
 	names := w.names
-	if where == "" && len(cols) == len(w.keys) && slices.Equal(cols, w.keys) { // an event may have nothing else
+	if where == "" && slices.Equal(cols, w.keys) { // an event may have nothing else
 		names = nil
 		for _, c := range w.keys {
 			names = append(names, w.t.Origin(c.Name))
 		}
 	}
-	return w.t.mapped(names, cols, where)
+	if !w.t.Maps() && (where == "" || len(cols) == len(w.names)) {
+		names = nil
+		for _, c := range cols {
+			names = append(names, c.Name)
+		}
+	}
+	types, takes := make([]string, len(names)), make([]parameter, len(names))
+	for i, name := range names {
+		types[i] = w.t.raw(name)
+		takes[i] = parameter{name, isArray(types[i])}
+	}
+	from := parameters(names, types)
+	switch {
+	case w.t.Maps() || where != "" && len(cols) != len(w.names):
+		from = w.t.mapped(cols, where, from)
+	case where != "":
+		from = "(select r.*, (\n" + where + "\n) is true as " + sql.Ident(matches) + " from " + from + ") r"
+	}
+	return command{before + from + after, takes}
 }
 
-// rows is the FROM item that turns the parameter into typed rows called r. With a
-// condition they have one more column, which says whether it is met.
-func rows(cols []*Column, where string) string {
-	var declared, read []string
-	plain := true
-	for _, c := range cols {
-		name := sql.Ident(c.Name)
-		if c.isJSON() { // the trigger writes it as a string, which would become a JSON string
-			declared = append(declared, name+" text")
-			read = append(read, name+"::"+c.Type+" as "+name)
-			plain = false
-			continue
+func isArray(typ string) bool { return strings.HasSuffix(typ, "[]") }
+
+// parameters is the FROM item r of parameters with these names and types. An array of
+// arrays would be taken apart whole, so that arrays travel as text.
+func parameters(names, types []string) string {
+	var arrays, idents, read []string
+	inner := "r"
+	for i, name := range names {
+		ident, element, value := sql.Ident(name), types[i], sql.Ident(name)
+		if isArray(element) {
+			element, value, inner = "text", ident+"::"+element+" as "+ident, "j"
 		}
-		declared = append(declared, name+" "+c.Type)
-		read = append(read, name)
+		arrays, idents, read = append(arrays, "$"+strconv.Itoa(i+1)+"::"+element+"[]"), append(idents, ident), append(read, value)
 	}
-	from := "json_to_recordset($1::text::json) as "
-	if plain && where == "" {
-		return from + "r(" + strings.Join(declared, ", ") + ")"
+	from := "unnest(" + strings.Join(arrays, ", ") + ") as " + inner + "(" + strings.Join(idents, ", ") + ")"
+	if inner == "r" {
+		return from
 	}
-	inner := "(select " + strings.Join(read, ", ") + " from " + from + "j(" + strings.Join(declared, ", ") + ")) r"
-	if where == "" {
-		return inner
-	}
-	return "(select r.*, (\n" + where + "\n) is true as " + sql.Ident(matches) + " from " + inner + ") r"
+	return "(select " + strings.Join(read, ", ") + " from " + from + ") r"
 }
 
 // matches is the column that says whether a row meets the table's condition.
@@ -114,26 +142,26 @@ func list(cols []*Column, prefix string) string {
 }
 
 // insert adds the rows; of a filtered table those that are wanted.
-func (w *writer) insert() string {
-	text := "insert into " + w.t.Dest.Ident() + " (" + list(w.cols, "") + ") overriding system value select " +
-		list(w.cols, "r.") + " from " + w.rows(w.cols, w.t.Where)
+func (w *writer) insert() command {
+	wanted := ""
 	if w.t.Where != "" {
-		text += " where r." + sql.Ident(matches)
+		wanted = " where r." + sql.Ident(matches)
 	}
-	return text
+	return w.rows("insert into "+w.t.Dest.Ident()+" ("+list(w.cols, "")+") overriding system value select "+list(w.cols, "r.")+" from ", w.cols, w.t.Where, wanted)
 }
 
 // insertMissing adds the rows that are wanted and not there.
-func (w *writer) insertMissing() string {
+func (w *writer) insertMissing() command {
 	more := " where"
 	if w.t.Where != "" {
 		more = " and"
 	}
-	return w.insert() + more + " not exists (select 1 from " + w.t.rel.From(w.t.Dest) + " t where " + w.match + ")"
+	return w.insert().and(more + " not exists (select 1 from " + w.t.rel.From(w.t.Dest) + " t where " + w.match + ")")
 }
 
-// update sets all columns but those of the key. Empty: there are no others.
-func (w *writer) update() string {
+// update sets all columns but those of the key. It reports false when there are no
+// others.
+func (w *writer) update() (command, bool) {
 	var set []string
 	for _, c := range w.cols {
 		if !slices.Contains(w.keys, c) && !c.Always {
@@ -141,40 +169,44 @@ func (w *writer) update() string {
 		}
 	}
 	if len(set) == 0 {
+		return command{}, false
+	}
+	return w.rows("update "+w.t.rel.From(w.t.Dest)+" t set "+strings.Join(set, ", ")+" from ", w.cols, w.t.Where, " where "+w.match+w.wanted()), true
+}
+
+// wanted continues a condition where only some rows are kept.
+func (w *writer) wanted() string {
+	if w.t.Where == "" {
 		return ""
 	}
-	text := "update " + w.t.rel.From(w.t.Dest) + " t set " + strings.Join(set, ", ") + " from " + w.rows(w.cols, w.t.Where) + " where " + w.match
-	if w.t.Where != "" {
-		text += " and r." + sql.Ident(matches)
-	}
-	return text
+	return " and r." + sql.Ident(matches)
 }
 
 // present finds the rows that are wanted and there.
-func (w *writer) present() string {
-	text := "select 1 from " + w.t.rel.From(w.t.Dest) + " t, "
+func (w *writer) present() command {
+	cols := w.keys
 	if w.t.Where != "" {
-		return text + w.rows(w.cols, w.t.Where) + " where " + w.match + " and r." + sql.Ident(matches)
+		cols = w.cols
 	}
-	return text + w.rows(w.keys, "") + " where " + w.match
+	return w.rows("select 1 from "+w.t.rel.From(w.t.Dest)+" t, ", cols, w.t.Where, " where "+w.match+w.wanted())
 }
 
 // remove deletes by key.
-func (w *writer) remove() string {
-	return "delete from " + w.t.rel.From(w.t.Dest) + " t using " + w.rows(w.keys, "") + " where " + w.match
+func (w *writer) remove() command {
+	return w.rows("delete from "+w.t.rel.From(w.t.Dest)+" t using ", w.keys, "", " where "+w.match)
 }
 
 // removeUnwanted deletes the rows whose new version is not wanted.
-func (w *writer) removeUnwanted() string {
-	return "delete from " + w.t.rel.From(w.t.Dest) + " t using " + w.rows(w.cols, w.t.Where) + " where " + w.match + " and not r." + sql.Ident(matches)
+func (w *writer) removeUnwanted() command {
+	return w.rows("delete from "+w.t.rel.From(w.t.Dest)+" t using ", w.cols, w.t.Where, " where "+w.match+" and not r."+sql.Ident(matches))
 }
 
 // updateFiltered is what an update means where only some rows are kept: rows that
 // stop to be wanted go, rows that start to be come.
-func (w *writer) updateFiltered() []string {
-	texts := []string{w.removeUnwanted()}
-	if text := w.update(); text != "" {
-		texts = append(texts, text)
+func (w *writer) updateFiltered() []command {
+	all := []command{w.removeUnwanted()}
+	if c, some := w.update(); some {
+		all = append(all, c)
 	}
-	return append(texts, w.insertMissing())
+	return append(all, w.insertMissing())
 }

@@ -31,7 +31,8 @@ type backlog struct {
 	server *sandbox.Server
 	name   string // of the root's database, and in front of all others
 	root   *pg.Conn
-	begin  int64 // tick at which it begins, of both queues
+	plain  *pg.Conn // the root of native replication, which has no triggers: its log has these changes alone
+	begin  int64    // tick at which it begins, of both queues
 }
 
 // The queues that have the same changes.
@@ -124,13 +125,11 @@ func newBacklog(ctx context.Context, name, play string) (*backlog, error) {
 			return nil, err
 		}
 	}
-	return b, nil
+	return b, b.playPlain(ctx, strings.NewReplacer("perform pgq.ticker('shop'), pgq.ticker('londiste'); commit;", "null;").Replace(play))
 }
 
 func (b *backlog) rootScript() string {
-	text := replayed + fmt.Sprintf(`;
-		insert into t select i, i, repeat('x', 40), i / 3.0, '2026-01-01', true from generate_series(1, %d) i;
-		create publication native for table t`, 2*changes)
+	text := replayed + filled()
 	for _, queue := range []string{jsonQueue, urlQueue} {
 		text += fmt.Sprintf(`;
 			select pgq_node.register_location('%[1]s', 'root', %[2]s, false), pgq_node.register_location('%[1]s', 'leaf', %[3]s, false),
@@ -171,18 +170,33 @@ func (b *backlog) subscribe(ctx context.Context, queue string) error {
 	return fill(ctx, b.root, conn)
 }
 
-// plain makes the template of a subscriber that has nothing but the table, and the slot.
-func (b *backlog) plain(ctx context.Context) error {
-	conn, err := database(ctx, b.server, b.template("native"), replayed)
+func filled() string {
+	return fmt.Sprintf("; insert into t select i, i, repeat('x', 40), i / 3.0, '2026-01-01', true from generate_series(1, %d) i", 2*changes)
+}
+
+// playPlain makes the root and the template of native replication, with a slot that
+// begins before the changes.
+func (b *backlog) playPlain(ctx context.Context, play string) (err error) {
+	if b.plain, err = database(ctx, b.server, b.name+"_plain", replayed+filled()+"; create publication native for table t;\n"+play); err != nil {
+		return err
+	}
+	leaf, err := database(ctx, b.server, b.template("native"), replayed)
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
-	if err := fill(ctx, b.root, conn); err != nil {
+	defer leaf.Close()
+	if err := fill(ctx, b.plain, leaf); err != nil {
 		return err
 	}
-	_, err = b.root.Exec(ctx, "select pg_create_logical_replication_slot($1, 'pgoutput')", b.name+"_begin")
-	return err
+	for _, text := range []string{
+		"select pg_create_logical_replication_slot(" + sql.Literal(b.name+"_begin") + ", 'pgoutput')",
+		fmt.Sprintf("call play(%d)", changes), fmt.Sprintf("insert into t values (%d)", marker),
+	} {
+		if _, err := b.plain.Exec(ctx, text); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // fill copies the table.
@@ -329,12 +343,12 @@ func (b *backlog) londiste(ctx context.Context, handler string) (float64, error)
 // native replays with the server's own logical replication.
 func (b *backlog) native(ctx context.Context) (float64, error) {
 	slot := b.name + "_run"
-	if _, err := b.root.Exec(ctx, "select pg_copy_logical_replication_slot($1, $2)", b.name+"_begin", slot); err != nil {
+	if _, err := b.plain.Exec(ctx, "select pg_copy_logical_replication_slot($1, $2)", b.name+"_begin", slot); err != nil {
 		return 0, err
 	}
 	prepare := func(conn *pg.Conn) error {
 		return conn.Script(ctx, fmt.Sprintf("create subscription native connection %s publication native with (slot_name = %s, create_slot = false, copy_data = false, enabled = false)",
-			sql.Literal(b.server.DSN(b.name)), sql.Literal(slot)))
+			sql.Literal(b.server.DSN(b.name+"_plain")), sql.Literal(slot)))
 	}
 	return b.run(ctx, "native", prepare, func(during context.Context) error {
 		admin, err := pg.Dial(ctx, b.server.DSN(b.name+"_leaf"), pg.Options{})
@@ -352,7 +366,7 @@ func (b *backlog) native(ctx context.Context) (float64, error) {
 			}
 		}
 		for range 100 {
-			if _, err = b.root.Exec(ctx, "select pg_drop_replication_slot($1)", slot); err == nil {
+			if _, err = b.plain.Exec(ctx, "select pg_drop_replication_slot($1)", slot); err == nil {
 				return nil
 			}
 			time.Sleep(50 * time.Millisecond)
