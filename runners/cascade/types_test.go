@@ -2,7 +2,10 @@ package cascade_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/skytools-go/skytools/runners/cascade"
 	"github.com/skytools-go/skytools/runners/replay"
@@ -101,6 +104,43 @@ func TestTypes(t *testing.T) {
 	leaf.inSync(10e9)
 	for name := range formats {
 		sameTables(t, root, leaf, name)
+	}
+}
+
+// TestHandMadeEvents replays JSON that our triggers would not write: arrays and objects
+// as such, other kinds of values than the column has.
+func TestHandMadeEvents(t *testing.T) {
+	t.Parallel()
+	s := sandboxtest.Server(t)
+	root := newRoot(t, s, "root")
+	leaf := root.add(s, root, "leaf", pgqnode.Leaf)
+	const table = "create table t (id int primary key, ints int[], grid text[], doc jsonb, txt text, num numeric, dom percent, comp point3)"
+	for _, n := range []*node{root, leaf} {
+		n.run(typesSetup + table)
+	}
+	root.addTable("public.t", londiste.AddTable{})
+	root.tick()
+	w := cascade.New(leaf.config())
+	defer w.Close()
+	drain(t, w)
+	leaf.addTable("public.t", londiste.AddTable{Args: []string{"expect_sync"}})
+	kind := `{"op":"INSERT","table":["public","t"],"pkey":["id"]}`
+	for _, data := range []string{
+		`{"id": 1, "ints": [1, null, 3], "grid": [["a,b", "q\"}"], ["", null]], "doc": {"k": [1, "x"]}, "txt": 12, "num": "1e3", "dom": 7, "comp": "(1,\"p q\",2)"}`,
+		`{"id": "2", "ints": "{4,5}", "grid": [], "doc": "{\"k\": 1}", "txt": {"a": "b"}, "num": 1.50, "dom": null, "comp": null}`,
+		`{"id": 3, "ints": null, "grid": null, "doc": 5, "txt": false, "num": null, "dom": "100", "comp": "(,,)"}`,
+	} {
+		root.text("select pgq.insert_event($1, $2, $3, 'public.t', null, null, null)::text", queue, kind, data)
+	}
+	root.tick()
+	drain(t, w)
+	want := strings.Join([]string{
+		`(1,"{1,NULL,3}","{{""a,b"",""q\\""}""},{"""",NULL}}","{""k"": [1, ""x""]}",12,1000,7,"(1,""p q"",2)")`,
+		`(2,"{4,5}",{},"{""k"": 1}","{""a"": ""b""}",1.50,,)`,
+		`(3,,,5,false,,100,"(,,)")`,
+	}, "\n")
+	if diff := cmp.Diff(want, leaf.rows("t")); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
 	}
 }
 

@@ -60,7 +60,7 @@ func (c *columns) array(p parameter) (string, error) {
 			out = append(out, ',')
 		}
 		value, err := row.values[at], error(nil)
-		if p.isArray && len(value) > 0 && value[0] == '[' {
+		if p.isArray() && len(value) > 0 && value[0] == '[' {
 			value, err = arrayText(value)
 		}
 		if err == nil {
@@ -73,8 +73,8 @@ func (c *columns) array(p parameter) (string, error) {
 	return string(append(out, '}')), nil
 }
 
-// appendElement writes a JSON value as an element: a string as its content, null as
-// NULL, anything else as it stands.
+// appendElement writes a JSON value as an element: a string as its content, anything
+// else as it stands. A null without quotes is NULL there, too.
 func appendElement(out, value []byte) ([]byte, error) {
 	switch {
 	case len(value) == 0:

@@ -87,15 +87,16 @@ func (m *Mapping) Fill(source, dest *Relation) (all []Filled, err error) {
 	return all, nil
 }
 
-// raw is the type of the root's column in SQL over its row.
-func (t *target) raw(column string) string {
-	if typ := t.Types[column]; typ != "" {
-		return typ
+// parameter is how the root's column travels, with its type in SQL over the root's row.
+func (t *target) parameter(column string) parameter {
+	c := t.column(column)
+	switch typ := t.Types[column]; {
+	case typ != "":
+		return parameter{column, typ, true}
+	case c != nil && t.Transform[c.Name] == "":
+		return parameter{column, c.Type, c.Base == "" || strings.HasPrefix(c.Base, "_")}
 	}
-	if c := t.column(column); c != nil && t.Transform[c.Name] == "" {
-		return c.Type
-	}
-	return "text"
+	return parameter{column, "text", false}
 }
 
 // column is the column here that the root's becomes; nil: there is none.

@@ -25,9 +25,13 @@ type command struct {
 
 // A parameter is a column of the events.
 type parameter struct {
-	column  string
-	isArray bool // each value is an array
+	column string
+	typ    string
+	asText bool // unnest would take its values apart, or we do not know
 }
+
+// isArray tells whether each value is an array.
+func (p parameter) isArray() bool { return strings.HasSuffix(p.typ, "[]") }
 
 // and adds to the text.
 func (c command) and(text string) command { return command{c.text + text, c.takes} }
@@ -94,12 +98,11 @@ func (w *writer) rows(before string, cols []*Column, where, after string) comman
 			names = append(names, c.Name)
 		}
 	}
-	types, takes := make([]string, len(names)), make([]parameter, len(names))
+	takes := make([]parameter, len(names))
 	for i, name := range names {
-		types[i] = w.t.raw(name)
-		takes[i] = parameter{name, isArray(types[i])}
+		takes[i] = w.t.parameter(name)
 	}
-	from := parameters(names, types)
+	from := unnested(takes)
 	switch {
 	case w.t.Maps() || where != "" && len(cols) != len(w.names):
 		from = w.t.mapped(cols, where, from)
@@ -109,25 +112,23 @@ func (w *writer) rows(before string, cols []*Column, where, after string) comman
 	return command{before + from + after, takes}
 }
 
-func isArray(typ string) bool { return strings.HasSuffix(typ, "[]") }
-
-// parameters is the FROM item r of parameters with these names and types. An array of
-// arrays would be taken apart whole, so that arrays travel as text.
-func parameters(names, types []string) string {
-	var arrays, idents, read []string
+// unnested is the FROM item r with a column for each parameter.
+func unnested(takes []parameter) string {
+	var arrays, names, values []string
 	inner := "r"
-	for i, name := range names {
-		ident, element, value := sql.Ident(name), types[i], sql.Ident(name)
-		if isArray(element) {
-			element, value, inner = "text", ident+"::"+element+" as "+ident, "j"
+	for i, p := range takes {
+		name, element := sql.Ident(p.column), p.typ
+		value := name
+		if p.asText {
+			element, value, inner = "text", name+"::"+p.typ+" as "+name, "j"
 		}
-		arrays, idents, read = append(arrays, "$"+strconv.Itoa(i+1)+"::"+element+"[]"), append(idents, ident), append(read, value)
+		arrays, names, values = append(arrays, "$"+strconv.Itoa(i+1)+"::"+element+"[]"), append(names, name), append(values, value)
 	}
-	from := "unnest(" + strings.Join(arrays, ", ") + ") as " + inner + "(" + strings.Join(idents, ", ") + ")"
+	from := "unnest(" + strings.Join(arrays, ", ") + ") as " + inner + "(" + strings.Join(names, ", ") + ")"
 	if inner == "r" {
 		return from
 	}
-	return "(select " + strings.Join(read, ", ") + " from " + from + ") r"
+	return "(select " + strings.Join(values, ", ") + " from " + from + ") r"
 }
 
 // matches is the column that says whether a row meets the table's condition.

@@ -32,9 +32,6 @@ type Column struct {
 	KeyPlace  int  // in the primary key, from 1; 0: not in it
 }
 
-// isJSON tells types whose value would be taken for JSON itself.
-func (c *Column) isJSON() bool { return c.Base == "json" || c.Base == "jsonb" }
-
 // A Relation is a table as the catalog describes it.
 type Relation struct {
 	Partitioned bool
@@ -69,7 +66,7 @@ with recursive rel as (
 select a.attname::text as name,
        pg_catalog.format_type(a.atttypid, -1) as type,
        case when t.typtype = 'e' then 'enum'
-            when t.typnamespace = 'pg_catalog'::regnamespace then t.typname::text
+            when t.typnamespace = 'pg_catalog'::regnamespace and t.typtype <> 'c' then t.typname::text
             else '' end as base,
        a.attgenerated <> '' as generated,
        a.attidentity = 'a' as always,

@@ -117,9 +117,6 @@ func newBacklog(ctx context.Context, name, play string) (*backlog, error) {
 	if b.begin, err = pg.One[int64](ctx, b.root, "select max(last_tick) from pgq.get_consumer_info() where consumer_name = 'leaf'"); err != nil {
 		return nil, err
 	}
-	if err := b.plain(ctx); err != nil {
-		return nil, err
-	}
 	for _, text := range []string{fmt.Sprintf("call play(%d)", changes), fmt.Sprintf("insert into t values (%d)", marker), "select pgq.force_tick('shop'), pgq.force_tick('londiste')", "select pgq.ticker()"} {
 		if _, err := b.root.Exec(ctx, text); err != nil {
 			return nil, err
