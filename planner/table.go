@@ -208,11 +208,19 @@ func refuseTable(s *Scene, q *spec.Queue, t *spec.Table, name string, n *spec.No
 		return &Diagnostic{Code: "no-table", Message: fmt.Sprintf("table %s does not exist on %s", orName(dest, name), n.Name),
 			Try: "write create: full (or table) to have it made like the provider's"}
 	}
-	if ok && local.PrimaryKey == nil {
+	if ok && local.PrimaryKey == nil && !s.rebuilding(n.Name, q.Name, name) {
 		return &Diagnostic{Code: "no-primary-key", Message: fmt.Sprintf("table %s has no primary key on %s", orName(dest, name), n.Name),
 			Try: "alter table " + sql.ParseName(orName(dest, name)).Ident() + " add primary key (...)"}
 	}
 	return nil
+}
+
+// rebuilding reports a table whose copy will make its indexes again.
+func (s *Scene) rebuilding(database, queue, name string) bool {
+	return slices.ContainsFunc(s.database(database).rows("table"), func(raw json.RawMessage) bool {
+		var row londiste.Table
+		return json.Unmarshal(raw, &row) == nil && row.Queue == queue && row.Name == name && row.Rebuilding
+	})
 }
 
 func orName(dest, name string) string {

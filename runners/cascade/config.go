@@ -29,6 +29,8 @@ type Config struct {
 
 	Poll      time.Duration // how long to wait for a tick that nobody announces; 0: 1 s
 	Copies    int           // tables copied at a time; 0: 2
+	Sessions  int           // that copy parts of one large table, or make its indexes, at a time; 0: 4
+	Piece     int64         // bytes of a large table that are copied at a time; 0: 128 MiB
 	Watermark time.Duration // between two reports of the watermark; 0: 30 s
 
 	Log   hclog.Logger  // nil: none

@@ -1,8 +1,10 @@
 package cascade
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -218,15 +220,25 @@ func (c *copies) begin(ctx context.Context, s *state, missing []unfinished, room
 	if len(missing) == 0 || room <= 0 {
 		return nil
 	}
-	ready, err := pg.Rows[string](ctx, c.w.above,
-		"select table_name from londiste.table_info where queue_name = $1 and local and merge_state in ('ok', '?')", c.w.Queue)
+	type row struct {
+		Name  string
+		Ready bool
+		Size  int64
+	}
+	tables, err := pg.Structs[row](ctx, c.w.above, `
+		select table_name as name, merge_state in ('ok', '?') as ready,
+		       coalesce(pg_relation_size(londiste.find_table_oid(coalesce(dest_table, table_name))), 0) as size
+		  from londiste.table_info
+		 where queue_name = $1 and local and merge_state is not null`, c.w.Queue)
 	if err != nil {
 		return fmt.Errorf("provider %s: list its tables: %w", s.Provider, err)
 	}
-	there := make(map[string]bool, len(ready))
-	for _, name := range ready {
-		there[name] = true
+	there, size := make(map[string]bool, len(tables)), make(map[string]int64, len(tables))
+	for _, t := range tables {
+		there[t.Name], size[t.Name] = t.Ready, t.Size
 	}
+	// The largest first: begun last it would be what all wait for in the end.
+	slices.SortStableFunc(missing, func(a, b unfinished) int { return cmp.Compare(size[b.Table], size[a.Table]) })
 	for _, t := range missing {
 		attrs, err := londiste.ParseDict(t.Attrs)
 		if err != nil {
@@ -255,6 +267,7 @@ func (c *copies) begin(ctx context.Context, s *state, missing []unfinished, room
 func (c *copies) copy(ctx context.Context, s *state, t unfinished) {
 	config := tablecopy.Config{
 		Queue: c.w.Queue, Table: t.Table, Worker: s.Worker,
+		Sessions: c.w.Sessions, Piece: c.w.Piece,
 		DSN: c.w.DSN, Reach: c.w.Reach, Changed: c.poke, Log: c.w.Log, Stats: c.w.Stats,
 	}
 	c.start(ctx, t.Table, func(ctx context.Context) error { return tablecopy.Run(ctx, config) })

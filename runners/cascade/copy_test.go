@@ -18,15 +18,26 @@ import (
 // wants to be handed over.
 func (n *node) copyTable(ctx context.Context, table string, change ...func(*tablecopy.Config)) error {
 	n.t.Helper()
+	if tablecopy.TickOf(n.text("select merge_state from londiste.table_info where table_name = $1", table)) > 0 {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, patience*10*time.Second)
 	defer cancel()
-	c := n.config()
-	config := tablecopy.Config{Queue: queue, Table: table, Worker: n.name + "_worker", DSN: c.DSN, Log: c.Log, Changed: cancel}
+	config := n.copyConfig(table)
+	config.Changed = cancel
 	for _, f := range change {
 		f(&config)
 	}
 	return tablecopy.Run(ctx, config)
 }
+
+func (n *node) copyConfig(table string) tablecopy.Config {
+	c := n.config()
+	return tablecopy.Config{Queue: queue, Table: table, Worker: n.name + "_worker", DSN: c.DSN, Log: c.Log}
+}
+
+// small makes pieces of a table that is not large.
+func small(c *tablecopy.Config) { c.Sessions, c.Piece = 3, 64<<10 }
 
 // pairOf makes a root and a leaf that is about to copy tables of the root.
 func pairOf(t *testing.T, s *sandboxtest.DB, setup string, tables ...string) (root, leaf *node) {
@@ -126,4 +137,146 @@ func TestCopyEncodings(t *testing.T) {
 	stop()
 	leaf.caughtUp(root, 10*time.Second)
 	sameTables(t, root, leaf, "public.bin", "public.txt")
+}
+
+// indexed has every kind of index and constraint that a copy has to make again.
+const indexed = `
+create table public.indexed (id int primary key, a text, b int, c int, d int4range, n int not null check (n >= 0));
+alter table indexed add constraint "a Unique" unique (a) include (b) deferrable initially deferred;
+alter table indexed add unique (id, n);
+alter table indexed add exclude using gist (d with &&) where (n < 0);
+create unique index on indexed (lower(a)) where b > 0;
+create index "by ""c""" on indexed using hash (c);
+create index on indexed (c desc nulls last, (b + 1)) with (fillfactor = 70);
+create index kept on indexed (b); comment on index kept is 'has a comment';
+create table public.child (id int primary key, parent int references indexed (id));`
+
+const indexedRows = `insert into indexed select i, 'a ' || i, i, i % 100, int4range(i, i + 1), 1 from generate_series(1, 20000) i; insert into child select i, i from generate_series(1, 100) i`
+
+const structure = `select string_agg(d, E'\n' order by d) from (
+	select pg_get_indexdef(indexrelid) || ' ' || indisprimary || indimmediate as d from pg_index where indrelid in ('indexed'::regclass, 'child'::regclass)
+	union all select conname || ' ' || pg_get_constraintdef(oid) from pg_constraint where contype <> 'f' and conrelid in ('indexed'::regclass, 'child'::regclass)) x`
+
+// TestCopyInPieces copies a table by several sessions while it changes, and makes its
+// indexes again as they were.
+func TestCopyInPieces(t *testing.T) {
+	t.Parallel()
+	root, leaf := pairOf(t, nil, indexed, "public.indexed", "public.child")
+	root.run(indexedRows)
+	before := leaf.text(structure)
+	root.ticking(20 * time.Millisecond)
+	pieces := &pg.Fault{Match: "where ctid >="}
+	ctx, cancel := context.WithCancel(t.Context())
+	changed := make(chan struct{})
+	go func() {
+		defer close(changed)
+		for i := 1; ctx.Err() == nil; i++ {
+			root.ask(fmt.Sprintf(`with a as (insert into indexed values (%d, 'new', 1, 1, 'empty', 1) on conflict do nothing returning 1),
+				b as (update indexed set c = c + 1, a = a || '.' where id = %d returning 1),
+				c as (delete from indexed where id = %d returning 1) select 'x'`, 100000+i, i*37%19999+200, i*91%19999+200))
+		}
+	}()
+	leaf.run("update londiste.table_info set merge_state = null")
+	w := cascade.New(func() cascade.Config { c := leaf.config(); c.Sessions, c.Piece = 3, 64<<10; return c }())
+	run, stop := context.WithCancel(pg.WithFault(t.Context(), pieces))
+	ended := make(chan struct{})
+	go func() { defer close(ended); w.Run(run) }()
+	defer func() { stop(); <-ended }()
+	leaf.inSync(20 * time.Second)
+	cancel()
+	<-changed
+	leaf.caughtUp(root, 10*time.Second)
+	sameTables(t, root, leaf, "public.indexed", "public.child")
+	leaf.eventually(10*time.Second, "true", "select convalidated::text from pg_constraint where conname = 'child_parent_fkey'")
+	if after := leaf.text(structure); after != before {
+		t.Errorf("structure was\n%s\nis\n%s", before, after)
+	}
+	if pieces.Seen() < 10 {
+		t.Errorf("it was copied in %d pieces", pieces.Seen())
+	}
+}
+
+// TestPiecesOfTwoCopies lets a second copy of a table begin while the first has lost
+// its lock and still writes pieces: what it has not committed yet must not come any more.
+func TestPiecesOfTwoCopies(t *testing.T) {
+	t.Parallel()
+	root, leaf := pairOf(t, nil, indexed, "public.indexed")
+	root.run(indexedRows)
+	before := leaf.text(structure)
+	root.ticking(20 * time.Millisecond)
+	first := make(chan error, 1)
+	go func() {
+		first <- leaf.copyTable(t.Context(), "public.indexed", small, func(c *tablecopy.Config) {
+			c.Limits = []*tablecopy.Limit{tablecopy.NewLimit(1 << 20)} // about 2 s
+		})
+	}()
+	leaf.eventually(10*time.Second, "true", "select (dropped_ddl like '%-- piece%')::text from londiste.table_info")
+	leaf.run("select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())")
+	if err := leaf.copyTable(t.Context(), "public.indexed", small); err != nil {
+		t.Error(err)
+	}
+	if err := <-first; err == nil {
+		t.Error("the first copy has not noticed")
+	}
+	sameTables(t, root, leaf, "public.indexed")
+	if after := leaf.text(structure); after != before {
+		t.Errorf("structure was\n%s\nis\n%s", before, after)
+	}
+}
+
+// TestFaultsInPieces fails each statement of a copy in pieces once, before and after
+// it ran, and lets another copy finish.
+func TestFaultsInPieces(t *testing.T) {
+	t.Parallel()
+	root, leaf := pairOf(t, nil, indexed, "public.indexed")
+	root.run("insert into indexed select i, 'a ' || i, i, i % 100, int4range(i, i + 1), 1 from generate_series(1, 3000) i")
+	before := leaf.text(structure)
+	root.ticking(5 * time.Millisecond)
+	for n, round := 1, 0; ; n += 1 + n/10 { // sessions run beside each other: what is the nth differs
+		f := &pg.Fault{Nth: n, After: n%2 == 0}
+		ctx, label := pg.WithFault(t.Context(), f), fmt.Sprintf("n=%d after=%v", n, f.After)
+		round++
+		root.run(fmt.Sprintf("update indexed set c = %d, a = a || '.' where id %% 7 = 0; delete from indexed where id = %d", round, round))
+		leaf.copyTable(ctx, "public.indexed", small) // a fault may end it
+		root.run(fmt.Sprintf("update indexed set c = c + 1 where id = %d", 1000+round))
+		for range 3 { // the first may find what the fault has left open
+			if leaf.copyTable(t.Context(), "public.indexed", small) == nil {
+				break
+			}
+		}
+		if state := leaf.text("select merge_state from londiste.table_info"); tablecopy.TickOf(state) == 0 {
+			t.Errorf("%s: it is %s", label, state)
+		}
+		// The events since then are the worker's.
+		leaf.takeOver(root)
+		sameTables(t, root, leaf, "public.indexed")
+		if after := leaf.text(structure); after != before {
+			t.Errorf("structure was\n%s\nis\n%s", before, after)
+		}
+		leaf.run("set session_replication_role = replica; truncate indexed cascade; reset session_replication_role; update londiste.table_info set merge_state = 'in-copy'")
+		if t.Failed() {
+			t.Fatalf("statement %d: %s", n, f.Hit())
+		}
+		if f.Hit() == "" {
+			t.Logf("%d rounds", round)
+			return
+		}
+	}
+}
+
+// takeOver is what a worker does with a table that wants to be handed over: here the
+// copy goes on to the newest tick.
+func (n *node) takeOver(root *node) {
+	n.t.Helper()
+	root.tick()
+	top := root.text("select max(tick_id)::text from pgq.tick")
+	n.run("update londiste.table_info set merge_state = 'do-sync:" + top + "'")
+	ctx, cancel := context.WithCancel(n.t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- tablecopy.Run(ctx, n.copyConfig("public.indexed")) }()
+	n.eventually(10*time.Second, "true", "select (last_tick_id >= "+top+")::text from pgq_node.local_state where consumer_name like '%.copy.%'")
+	cancel()
+	if err := <-ended; err != nil {
+		n.t.Error(err)
+	}
 }

@@ -19,6 +19,14 @@ func (t *Copy) catchUp(ctx context.Context, s *stand) (wait time.Duration, done 
 		return 0, false, err
 	}
 	r := s.Registered
+	if text, err := t.droppedText(ctx, t.here); err != nil {
+		return 0, false, err
+	} else if text != "" {
+		if err := t.rebuild(ctx, text); err != nil {
+			return 0, false, err
+		}
+		return 0, false, t.analyze(ctx, r.Dest)
+	}
 	if r.Snapshot != "" {
 		covered, err := replay.Covers(ctx, t.above, t.Queue, s.Completed, r.Snapshot)
 		if err != nil {
@@ -154,7 +162,7 @@ func (t *Copy) apply(ctx context.Context, s *stand, source *replay.Source, b *re
 		return err
 	}
 	a := replay.Applier{
-		Ordered: !t.replica, Ahead: true, Stats: t.Stats,
+		Ordered: !t.replica.Load(), Ahead: true, Stats: t.Stats,
 		Find: func(context.Context, *pg.Tx, string) (*replay.Table, error) { return table, nil },
 	}
 	err = t.here.Write(ctx, func(tx *pg.Tx) error {

@@ -49,33 +49,57 @@ func generates(filled []replay.Filled) bool {
 	return slices.ContainsFunc(filled, func(f replay.Filled) bool { return f.Origin != nil && f.Origin.Generated })
 }
 
-// out is the command that sends the rows. Of a plain table it needs no query, and
-// its progress report knows the size.
-func (c *commands) out() string {
-	what := "(select " + c.values + " from " + c.source + c.filter() + ")"
-	if c.plain != "" {
-		what = c.plain
+// pages is a part of a table: its pages from one up to, and without, another. To is
+// zero in the last part, which goes on to where the table ends; the zero value is all.
+type pages struct{ From, To int64 }
+
+// condition selects the part by the place of rows, without looking at others.
+// Source: PostgreSQL documentation, 5.5 System Columns (ctid); a TID range scan since 14.
+func (p pages) condition() string {
+	text := fmt.Sprintf("ctid >= '(%d,0)'", p.From)
+	if p.To != 0 {
+		text += fmt.Sprintf(" and ctid < '(%d,0)'", p.To)
 	}
-	return "copy " + what + " to stdout" + c.format()
+	return text
 }
 
-func (c *commands) filter() string {
-	if c.where == "" {
-		return ""
+// out is the command that sends the rows of a part. All of a plain table needs no
+// query, and its progress report knows the size.
+func (c *commands) out(part pages) string {
+	var where []string
+	if part != (pages{}) {
+		where = append(where, part.condition())
 	}
-	return " where (\n" + c.where + "\n)" // it may end in a comment
+	if c.where != "" {
+		where = append(where, "(\n"+c.where+"\n)") // it may end in a comment
+	}
+	what := "(select " + c.values + " from " + c.source + ")"
+	switch {
+	case len(where) > 0:
+		what = "(select " + c.values + " from " + c.source + " where " + strings.Join(where, " and ") + ")"
+	case c.plain != "":
+		what = c.plain
+	}
+	return "copy " + what + " to stdout" + c.options(false)
 }
 
 // in is the command that takes them.
-func (c *commands) in() string {
-	return "copy " + c.dest + " from stdin" + c.format()
+func (c *commands) in(freeze bool) string {
+	return "copy " + c.dest + " from stdin" + c.options(freeze)
 }
 
-func (c *commands) format() string {
+func (c *commands) options(freeze bool) string {
+	var all []string
 	if c.binary {
-		return " (format binary)"
+		all = append(all, "format binary")
 	}
-	return ""
+	if freeze {
+		all = append(all, "freeze")
+	}
+	if len(all) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(all, ", ") + ")"
 }
 
 // portable are the built-in types whose binary form says the same on every server of

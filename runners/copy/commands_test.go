@@ -21,29 +21,39 @@ func TestCommands(t *testing.T) {
 		label        string
 		where        string
 		dest, source *replay.Relation
+		part         pages
+		freeze       bool
 		out, in      string
 	}{
-		{"binary", "", relation(false, name, id), relation(false, id, name),
+		{"binary", "", relation(false, name, id), relation(false, id, name), pages{}, false,
 			`copy "public"."t" ("id", "a name") to stdout (format binary)`, `copy "here"."t" ("id", "a name") from stdin (format binary)`},
-		{"text", "", relation(false, id, money), relation(false, id, money),
+		{"text", "", relation(false, id, money), relation(false, id, money), pages{}, false,
 			`copy "public"."t" ("id", "m") to stdout`, `copy "here"."t" ("id", "m") from stdin`},
-		{"one side only", "", relation(false, id, name), relation(false, money, id),
+		{"one side only", "", relation(false, id, name), relation(false, money, id), pages{}, false,
 			`copy "public"."t" ("id") to stdout (format binary)`, `copy "here"."t" ("id") from stdin (format binary)`},
-		{"condition", "id > 1 -- all", relation(false, id), relation(false, id),
+		{"condition", "id > 1 -- all", relation(false, id), relation(false, id), pages{}, false,
 			"copy (select r.\"id\" from only \"public\".\"t\" r where (\nid > 1 -- all\n)) to stdout (format binary)", `copy "here"."t" ("id") from stdin (format binary)`},
-		{"partitioned", "", relation(true, id), relation(true, id),
+		{"partitioned", "", relation(true, id), relation(true, id), pages{}, false,
 			`copy (select r."id" from "public"."t" r) to stdout (format binary)`, `copy "here"."t" ("id") from stdin (format binary)`},
-		{"generated there", "", relation(false, id, written), relation(false, id, twice),
+		{"generated there", "", relation(false, id, written), relation(false, id, twice), pages{}, false,
 			`copy (select r."id", r."twice" from only "public"."t" r) to stdout (format binary)`, `copy "here"."t" ("id", "twice") from stdin (format binary)`},
-		{"generated here", "", relation(false, id, twice), relation(false, id, twice),
+		{"generated here", "", relation(false, id, twice), relation(false, id, twice), pages{}, false,
 			`copy "public"."t" ("id") to stdout (format binary)`, `copy "here"."t" ("id") from stdin (format binary)`},
+		{"frozen", "", relation(false, id), relation(false, id), pages{}, true,
+			`copy "public"."t" ("id") to stdout (format binary)`, `copy "here"."t" ("id") from stdin (format binary, freeze)`},
+		{"frozen text", "", relation(false, money), relation(false, money), pages{}, true,
+			`copy "public"."t" ("m") to stdout`, `copy "here"."t" ("m") from stdin (freeze)`},
+		{"first part", "", relation(false, id), relation(false, id), pages{0, 7}, false,
+			`copy (select r."id" from only "public"."t" r where ctid >= '(0,0)' and ctid < '(7,0)') to stdout (format binary)`, `copy "here"."t" ("id") from stdin (format binary)`},
+		{"last part", "true", relation(false, id), relation(false, id), pages{7, 0}, false,
+			"copy (select r.\"id\" from only \"public\".\"t\" r where ctid >= '(7,0)' and (\ntrue\n)) to stdout (format binary)", `copy "here"."t" ("id") from stdin (format binary)`},
 	} {
 		got, err := newCommands(&replay.Table{Dest: sql.ParseName("here.t"), Where: c.where}, c.dest, c.source, sql.ParseName("public.t"))
 		if err != nil {
 			t.Errorf("%s: %v", c.label, err)
 			continue
 		}
-		if diff := cmp.Diff([]string{c.out, c.in}, []string{got.out(), got.in()}); diff != "" {
+		if diff := cmp.Diff([]string{c.out, c.in}, []string{got.out(c.part), got.in(c.freeze)}); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", c.label, diff)
 		}
 	}

@@ -5,13 +5,27 @@
 // Where a copy stands is in londiste.table_info and in the position of the copy's
 // own consumer, so that it can be killed and started again at any moment:
 //
-//	in-copy       the rows are copied, in one transaction with the step to
-//	catching-up   the copy's consumer replays the table's events. Those that were
+//	in-copy       the rows are copied, in one transaction with the step to the next
+//	              state; or in pieces, see below
+//	catching-up   first, the indexes that pieces have dropped are made again. Then the copy's consumer replays the table's events. Those that were
 //	              copied with the rows are skipped by custom_snapshot, which is
 //	              dropped at the first tick that covers it
 //	wanna-sync:T  tick T is completed; the worker may take over
 //	do-sync:T     the worker waits at tick T, the copy goes there
 //	ok            the worker's
+//
+// A table that holds nothing here and much at the source is copied in pieces, by
+// several sessions that read one snapshot and commit each on its own: one session
+// would be as slow as one processor, and nobody else can write what a transaction
+// does not show yet. Until the step to catching-up its rows are a part of what they
+// will be; the state says so, and londiste.table_info.dropped_ddl has what is missing.
+//
+// When such a copy is interrupted before all rows are there, it begins again with an
+// empty table. The snapshot ends with its session, and pieces of another one do not
+// fit: an update moves a row to another page, so it could be in both or in none, and
+// changes that no event tells of (of columns that are left out) cannot be replayed
+// over it. What is not begun again are the tables that are copied already, and
+// indexes: those that are made stay.
 //
 // The worker alone makes the step to ok, when both have completed the same tick.
 // No snapshot outlives catching-up: it means nothing on another node.
@@ -25,6 +39,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -60,6 +75,9 @@ type Config struct {
 	Worker       string // the node's consumer
 	DSN          func(ctx context.Context) (string, error)
 	Reach        func(ctx context.Context, node, location string) (string, error)
+	Sessions     int   // that copy parts of a large table, or make its indexes, at a time; 0: 4
+	Piece        int64 // bytes of a large table that are copied at a time; 0: 128 MiB
+	Limits       []*Limit
 	Changed      func() // called when the worker should look at the table's state; may be nil
 	Log          hclog.Logger
 	Stats        *replay.Stats // may be nil
@@ -82,14 +100,20 @@ type Copy struct {
 	source   string // node that above leads to
 	root     *pg.Conn
 	forced   time.Time
-	replica  bool
-	close    bool // the last batch led to the newest tick, soon
+	replica  atomic.Bool // of the sessions here
+	close    bool        // the last batch led to the newest tick, soon
 }
 
 // Run goes on until the table needs no copy any more: then the copy's consumer is
 // gone. An error leaves everything as it was for another Run.
 func Run(ctx context.Context, c Config) error {
 	t := &Copy{Config: c, consumer: Consumer(c.Worker, c.Table)}
+	if t.Sessions == 0 {
+		t.Sessions = 4
+	}
+	if t.Piece == 0 {
+		t.Piece = 128 << 20
+	}
 	if t.Log == nil {
 		t.Log = hclog.NewNullLogger()
 	}
@@ -145,16 +169,11 @@ type stand struct {
 
 func (t *Copy) look(ctx context.Context) (*stand, error) {
 	if t.here == nil {
-		dsn, err := t.DSN(ctx)
+		here, err := t.dialHere(ctx)
 		if err != nil {
 			return nil, err
 		}
-		if t.here, err = replay.Dial(ctx, dsn, pg.Options{App: t.app()}); err != nil {
-			return nil, err
-		}
-		if t.replica, err = replay.Become(ctx, t.here, t.Queue); err != nil {
-			return nil, err
-		}
+		t.here = here
 	}
 	r, err := replay.Lookup(ctx, t.here, t.Queue, t.Table)
 	if err != nil {
@@ -174,6 +193,26 @@ func (t *Copy) look(ctx context.Context) (*stand, error) {
 		return nil, fmt.Errorf("read the positions of worker and copy: %w", err)
 	}
 	return &stand{r, p.Provider, p.Worker, p.Source, p.Completed}, nil
+}
+
+// dialHere opens a session of the node that writes rows. It is safe for concurrent
+// use.
+func (t *Copy) dialHere(ctx context.Context) (*pg.Conn, error) {
+	dsn, err := t.DSN(ctx)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := replay.Dial(ctx, dsn, pg.Options{App: t.app()})
+	if err != nil {
+		return nil, err
+	}
+	replica, err := replay.Become(ctx, conn, t.Queue)
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	t.replica.Store(replica)
+	return conn, nil
 }
 
 func (t *Copy) app() string { return "skytools copy " + t.Queue + " " + t.Table }

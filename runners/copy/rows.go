@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"time"
 
@@ -54,18 +53,37 @@ func (t *Copy) copy(ctx context.Context, s *stand) (wait time.Duration, done boo
 		return 0, false, err
 	}
 	start := time.Now()
-	rows, err := t.transfer(ctx, s, table, from)
-	if errors.Is(err, errNotReady) {
+	move := t.transfer
+	if in, err := t.inPieces(ctx, s, table.Dest, from); err != nil {
+		return 0, false, err
+	} else if in {
+		move = t.transferPieces
+	}
+	rows, err := move(ctx, s, table, from)
+	switch {
+	case errors.Is(err, errNotReady):
 		return time.Second, false, nil
+	case errors.Is(err, errHeld):
+		t.Log.Warn("another session copies the table: waiting until it ends", "queue", t.Queue, "table", t.Table)
+		return 10 * time.Second, false, nil
+	case errors.Is(err, errChanged):
+		t.Log.Info("copy is undone: the table's state was changed meanwhile", "queue", t.Queue, "table", t.Table)
+		return 100 * time.Millisecond, false, nil
 	}
 	if err != nil {
 		return 0, false, err
 	}
 	t.Log.Info("table is copied", "queue", t.Queue, "table", t.Table, "from", node, "rows", rows, "duration", time.Since(start))
-	if _, err := t.here.Exec(ctx, "analyze "+table.Dest.Ident()); err != nil && pg.Code(err) == "" {
-		return 0, false, err // the rows are there; only a lost session is worth an end
+	return 0, false, t.analyze(ctx, table.Dest)
+}
+
+// analyze renews the planner's statistics. The rows are there: only a lost session
+// is worth an end.
+func (t *Copy) analyze(ctx context.Context, dest sql.Name) error {
+	if _, err := t.here.Exec(ctx, "analyze "+dest.Ident()); err != nil && pg.Code(err) == "" {
+		return err
 	}
-	return 0, false, nil
+	return nil
 }
 
 // refuseMerge: several sources for one table would each empty it for their copy.
@@ -74,7 +92,7 @@ func (t *Copy) refuseMerge(ctx context.Context, dest sql.Name) error {
 		select queue_name || ': ' || table_name
 		  from londiste.table_info
 		 where coalesce(dest_table, table_name) = $3 and (local or dropped_ddl is not null)
-		   and ((queue_name, table_name) <> ($1, $2) or dropped_ddl is not null)`, t.Queue, t.Table, dest.String())
+		   and ((queue_name, table_name) <> ($1, $2) or not starts_with(dropped_ddl, $4))`, t.Queue, t.Table, dest.String(), droppedMark)
 	if err == nil && len(others) > 0 {
 		err = fmt.Errorf("%s has several sources (%s), and this version does not copy into a merged table: copy it by hand and add it with expect_sync", dest, strings.Join(others, ", "))
 	}
@@ -180,14 +198,10 @@ func (t *Copy) dropFkeys(ctx context.Context, dest sql.Name) error {
 	return nil
 }
 
-// transfer moves the rows and the state.
+// transfer moves the rows and the state in one transaction.
 func (t *Copy) transfer(ctx context.Context, s *stand, table *replay.Table, from sql.Name) (rows int64, err error) {
 	err = t.here.Write(ctx, func(tx *pg.Tx) error {
-		if _, err := tx.Exec(ctx, "lock table "+table.Dest.Ident()+" in access exclusive mode"); err != nil {
-			return fmt.Errorf("lock %s: %w", table.Dest, err)
-		}
-		// A second copy of the table has waited for the lock, and finds the state changed.
-		if r, err := replay.Lookup(ctx, tx, t.Queue, t.Table); err != nil || r == nil || r.State != InCopy {
+		if err := t.lock(ctx, tx, table.Dest); err != nil {
 			return err
 		}
 		dest, err := replay.Describe(ctx, tx, table.Dest)
@@ -200,12 +214,13 @@ func (t *Copy) transfer(ctx context.Context, s *stand, table *replay.Table, from
 				return err
 			}
 		}
-		if s.Registered.Attrs.Get("skip_truncate") != "1" {
+		emptied := !keepsRows(s)
+		if emptied {
 			if _, err := tx.Exec(ctx, "truncate "+dest.From(table.Dest)); err != nil {
 				return fmt.Errorf("empty %s: %w", table.Dest, err)
 			}
 		}
-		snapshot, n, err := t.pump(ctx, tx, table, dest, from)
+		snapshot, n, err := t.pump(ctx, tx, table, dest, from, emptied && !dest.Partitioned)
 		if err != nil {
 			return err
 		}
@@ -215,57 +230,92 @@ func (t *Copy) transfer(ctx context.Context, s *stand, table *replay.Table, from
 		}
 		moved, err := replay.SetState(ctx, tx, t.Queue, t.Table, InCopy, CatchingUp, snapshot)
 		if err == nil && !moved {
-			err = errors.New("its state was changed meanwhile: the copy is undone")
+			err = errChanged
 		}
 		return err
 	})
 	return rows, err
 }
 
+// errChanged says that somebody else moved the table's state, such as a second copy
+// or a resync.
+var errChanged = errors.New("its state was changed meanwhile: the copy is undone")
+
+// keepsRows reports a copy that adds to what is there.
+func keepsRows(s *stand) bool { return s.Registered.Attrs.Get("skip_truncate") == "1" }
+
+// lock keeps everybody else away from the table. A second copy of it has waited for
+// the lock, and finds the state changed.
+func (t *Copy) lock(ctx context.Context, tx *pg.Tx, dest sql.Name) error {
+	if _, err := tx.Exec(ctx, "lock table "+dest.Ident()+" in access exclusive mode"); err != nil {
+		return fmt.Errorf("lock %s: %w", dest, err)
+	}
+	r, err := replay.Lookup(ctx, tx, t.Queue, t.Table)
+	if err == nil && (r == nil || !r.Local || r.State != InCopy) {
+		err = errChanged
+	}
+	return err
+}
+
 // pump copies the rows as one snapshot of the source sees them, and returns that
-// snapshot.
-func (t *Copy) pump(ctx context.Context, tx *pg.Tx, table *replay.Table, dest *replay.Relation, from sql.Name) (snapshot string, rows int64, err error) {
+// snapshot. Into a table that this transaction has emptied they come frozen: nobody
+// can have an older view of it that an empty table would not have spoilt already.
+//
+// Source: PostgreSQL documentation, COPY (FREEZE).
+func (t *Copy) pump(ctx context.Context, tx *pg.Tx, table *replay.Table, dest *replay.Relation, from sql.Name, freeze bool) (snapshot string, rows int64, err error) {
 	err = t.above.Snapshot(ctx, func(above *pg.Tx) error {
-		if snapshot, err = pg.One[string](ctx, above, "select txid_current_snapshot()::text"); err != nil {
+		var c *commands
+		if snapshot, c, err = t.survey(ctx, above, table, dest, from); err != nil {
 			return err
 		}
-		// Again, in this snapshot: rows and state must be of one moment.
-		if name, err := t.sourceTable(ctx, above); err != nil || name != from {
-			return errors.Join(err, errNotReady)
-		}
-		source, err := replay.Describe(ctx, above, from)
-		if err != nil {
-			return err
-		}
-		c, err := newCommands(table, dest, source, from)
-		if err != nil {
-			return err
-		}
-		rows, err = stream(ctx, above, c.out(), tx, c.in())
+		rows, err = t.stream(ctx, above, c.out(pages{}), tx, c.in(freeze))
 		return err
 	})
-	if err != nil && !errors.Is(err, errNotReady) {
+	return snapshot, rows, t.about(err, from)
+}
+
+// about says where an error of copying rows comes from.
+func (t *Copy) about(err error, from sql.Name) error {
+	if err != nil && !errors.Is(err, errNotReady) && !errors.Is(err, errChanged) {
 		err = fmt.Errorf("copy rows from %s of node %s: %w", from, t.source, err)
 	}
-	return snapshot, rows, err
+	return err
+}
+
+// survey looks at the source in the snapshot whose rows are to be copied.
+func (t *Copy) survey(ctx context.Context, above *pg.Tx, table *replay.Table, dest *replay.Relation, from sql.Name) (snapshot string, c *commands, err error) {
+	if snapshot, err = pg.One[string](ctx, above, "select txid_current_snapshot()::text"); err != nil {
+		return "", nil, err
+	}
+	// Again, in this snapshot: rows and state must be of one moment.
+	if name, err := t.sourceTable(ctx, above); err != nil || name != from {
+		return "", nil, errors.Join(err, errNotReady)
+	}
+	source, err := replay.Describe(ctx, above, from)
+	if err != nil {
+		return "", nil, err
+	}
+	c, err = newCommands(table, dest, source, from)
+	return snapshot, c, err
 }
 
 // stream connects the two COPY commands. When one fails, the other is ended by the
 // error; the first cause is reported.
-func stream(ctx context.Context, above *pg.Tx, out string, here *pg.Tx, in string) (int64, error) {
-	r, w := io.Pipe()
+func (t *Copy) stream(ctx context.Context, above *pg.Tx, out string, here *pg.Tx, in string) (int64, error) {
+	p := newPipe()
 	sent := make(chan error, 1)
 	go func() {
-		_, err := above.CopyOut(ctx, w, out)
-		w.CloseWithError(err) // nil: end of rows
+		_, err := above.CopyOut(ctx, limited{ctx, p, t.Limits}, out)
+		p.finish(err) // nil: end of rows
 		sent <- err
 	}()
-	rows, err := here.CopyIn(ctx, r, in)
-	r.CloseWithError(errReceiver)
+	rows, err := here.CopyIn(ctx, p, in)
+	p.stop()
 	if failed := <-sent; failed != nil && !errors.Is(failed, errReceiver) {
 		return 0, failed
 	}
 	return rows, err
 }
 
+// errReceiver ends the sending side when the receiving one has failed.
 var errReceiver = errors.New("the receiving side has ended")

@@ -21,6 +21,8 @@ type Table struct {
 	Dest     string    `json:"dest"`  // the table on this node
 	Attrs    Dict      `json:"attrs"`
 	Triggers []Trigger `json:"triggers"` // that publish to the queue, by name
+
+	Rebuilding bool `json:"rebuilding,omitempty"` // a copy has dropped indexes, its primary key perhaps, and makes them again
 }
 
 // Trigger is a trigger that publishes changes, or on a leaf refuses them.

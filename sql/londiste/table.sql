@@ -1,9 +1,10 @@
 -- One row per table that a queue's set knows. Only settings: how far its copy is, is
--- progress. Triggers are those of the table here that publish to the queue, in name order.
+-- progress, but for whether the copy has dropped indexes that it will make again. Triggers are those of the table here that publish to the queue, in name order.
 -- No function of the schemas is called: older ones may be installed. A generated trigger
 -- function is current when it is as its mark says (see pgq.sql beside package pgq's Go).
 with info as materialized (
-    select t.queue_name, t.table_name, t.local, t.table_attrs, coalesce(t.dest_table, t.table_name) as dest
+    select t.queue_name, t.table_name, t.local, t.table_attrs, coalesce(t.dest_table, t.table_name) as dest,
+           t.dropped_ddl is not null as rebuilding
       from londiste.table_info t
      where coalesce(current_setting('skytools.only', true), '') in ('', t.queue_name || '/' || t.table_name)
 ), relation as materialized (
@@ -69,6 +70,7 @@ select jsonb_build_object(
            'dest', t.dest,
            'attrs', t.table_attrs,
            'triggers', coalesce(g.list, '[]'))
+       || case when t.rebuilding then '{"rebuilding": true}' else '{}' end::jsonb
   from info t
   left join relation r
     on r.name = t.dest

@@ -29,6 +29,7 @@ type runFlags struct {
 	nodes  []string
 	only   []string
 	copies int
+	pieces int
 }
 
 func (a *app) run() *cobra.Command {
@@ -60,7 +61,8 @@ Either way nothing is lost: positions are stored with the data.`,
 	fl.StringVar(&f.listen, "listen", "", "serve the status page, /status.json and /metrics here, such as 127.0.0.1:8080")
 	fl.StringArrayVar(&f.nodes, "node", nil, "run only the loops of this database; repeatable")
 	fl.StringArrayVar(&f.only, "only", nil, "run only these: tick, maint, replay, forward; repeatable")
-	fl.IntVar(&f.copies, "copies", 2, "tables copied at a time to each node")
+	fl.IntVar(&f.copies, "copies", 2, "tables copied at a time to each node, the largest first")
+	fl.IntVar(&f.pieces, "pieces", 4, "sessions that copy one large table, or make its indexes, at a time; 1: whole tables only")
 	return cmd
 }
 
@@ -174,7 +176,7 @@ func loopsOf(set *spec.Set, f *runFlags, log hclog.Logger) ([]group.Loop, []prom
 			counter("conflicting_rows_total", "Rows that were inserted and there already, where on_conflict allows that.", name, func() float64 { return float64(s.Conflicts.Load()) })
 			add("replay", name, n.Name, "replay "+q.Name, func(ctx context.Context) error {
 				w := cascade.New(cascade.Config{
-					Queue: q.Name, Copies: f.copies, Log: log.Named(name), Stats: s,
+					Queue: q.Name, Copies: f.copies, Sessions: f.pieces, Log: log.Named(name), Stats: s,
 					DSN:   func(ctx context.Context) (string, error) { return direct(set)(ctx, n.Name) },
 					Reach: reachNode(set),
 				})
