@@ -4,10 +4,12 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 
 	"github.com/skytools-go/skytools/spec"
+	"github.com/skytools-go/skytools/sql/londiste"
 	"github.com/skytools-go/skytools/sql/pgq"
 	"github.com/skytools-go/skytools/sql/pgqnode"
 )
@@ -33,6 +35,7 @@ type adopted struct {
 type adoptedTable struct {
 	on      map[string]string // node -> options
 	options []string
+	copying string
 	notes   []string
 }
 
@@ -195,6 +198,16 @@ func adoptTable(a *Adoption, database, name string, have tableState) {
 	options = append(options, flowMap("transform", have.Compute)...)
 	options = append(options, have.yaml()...)
 	t.on[database] = flow(options)
+	var copying []string
+	if rate, err := strconv.ParseInt(have.Attrs[londiste.AttrRate], 10, 64); err == nil {
+		copying = append(copying, "rate: "+spec.Rate(rate).String())
+	}
+	if have.Attrs[londiste.AttrIndexes] == "keep" {
+		copying = append(copying, "indexes: keep")
+	}
+	if len(copying) > 0 {
+		t.copying = "copy: {" + strings.Join(copying, ", ") + "}"
+	}
 	if have.Triggers == "capture" {
 		t.options, t.notes = argOptions(have.Args)
 	}
@@ -313,6 +326,9 @@ func (q *adopted) yaml(out *strings.Builder, name string) {
 // the root does.
 func (q *adopted) table(t *adoptedTable) string {
 	options := slices.Clone(t.options)
+	if t.copying != "" {
+		options = append(options, t.copying)
+	}
 	plainly, everywhere := true, true
 	var nodes, named []string
 	for _, node := range slices.Sorted(maps.Keys(q.nodes)) {

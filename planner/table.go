@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/skytools-go/skytools/spec"
@@ -166,6 +167,7 @@ func declareTable(s *Scene, q *spec.Queue, t *spec.Table, name string, n *spec.N
 	for key, value := range have.Attrs { // handlers and the like, which the YAML does not speak of
 		w.Attrs[key] = value
 	}
+	copyAttrs(w.Attrs, t, n)
 	if n.Type == spec.Leaf {
 		w.Args, w.Triggers = have.Args, "deny"
 		if have.Triggers == "none" { // registered without triggers, which a leaf may be
@@ -194,6 +196,10 @@ func refuseTable(s *Scene, q *spec.Queue, t *spec.Table, name string, n *spec.No
 	}
 	if refused := refuseLevel(s, q.Home(), name, t.Level); refused != nil && n.Type == spec.Root {
 		return refused
+	}
+	if from := copySource(q, t, n); from != "" && n.Type != spec.Root && !holds(t, q.Nodes.Get(from)) {
+		return &Diagnostic{Code: "no-table", Message: fmt.Sprintf("table %s cannot be copied from %s, which does not hold it", name, from),
+			Try: "name a node that on: lists, or the root"}
 	}
 	for _, column := range t.Ignore {
 		if !source.has(column) {
@@ -304,8 +310,8 @@ func tableSteps(s *Scene, o Object[tableState]) []Draft[tableState] {
 		do := append([]sql.Stmt{londiste.LocalRemoveTable(queue, name)}, createMissing(s, q, t, name, n, o.Want)...)
 		return []Draft[tableState]{{Title: "copy again", Do: append(do, londiste.GlobalAddTable(queue, name), add)}}
 	}
-	if slices.Equal(o.Have.Args, o.Want.Args) && o.Have.Triggers == o.Want.Triggers {
-		return []Draft[tableState]{{Title: "set attributes", Do: []sql.Stmt{londiste.SetTableAttrs(queue, name, attrs(q, t, n, o.Want))}}}
+	if o.Have.Triggers == o.Want.Triggers && slices.Equal(o.Have.Args, o.Want.Args) {
+		return []Draft[tableState]{{Title: "change attributes", Do: []sql.Stmt{londiste.SetTableAttrs(queue, name, attrs(q, t, n, o.Want))}}}
 	}
 	return []Draft[tableState]{{Title: "renew triggers", Do: []sql.Stmt{londiste.LocalChangeHandler(queue, name, o.Want.Args, attrs(q, t, n, o.Want))}}}
 }
@@ -330,7 +336,9 @@ func attrs(q *spec.Queue, t *spec.Table, n *spec.Node, w *tableState) londiste.D
 	}
 	w.writeMapping(d)
 	w.write(d)
-	if up := supplier(q, t, n); up != nil && up.Name != n.Provider {
+	if from := copySource(q, t, n); from != "" && from != n.Provider {
+		d.Set(attrCopyNode, from)
+	} else if up := supplier(q, t, n); up != nil && up.Name != n.Provider {
 		d.Set(attrCopyNode, copyFrom(q, t, n, up))
 	}
 	return d
@@ -345,6 +353,32 @@ func copyFrom(q *spec.Queue, t *spec.Table, n, up *spec.Node) string {
 		}
 	}
 	return "?"
+}
+
+// copyAttrs sets what the YAML says about the copy. A root has none.
+func copyAttrs(attrs map[string]string, t *spec.Table, n *spec.Node) {
+	delete(attrs, londiste.AttrRate)
+	delete(attrs, londiste.AttrIndexes)
+	if n.Type == spec.Root {
+		return
+	}
+	if t.Copying.Rate > 0 {
+		attrs[londiste.AttrRate] = strconv.FormatInt(int64(t.Copying.Rate), 10)
+	}
+	if t.Copying.Indexes == spec.IndexesKeep {
+		attrs[londiste.AttrIndexes] = "keep"
+	}
+}
+
+// copySource is the node that the YAML names to copy from; empty: none, or one that
+// waits for this node itself.
+func copySource(q *spec.Queue, t *spec.Table, n *spec.Node) string {
+	for up := q.Nodes.Get(t.Copying.From); up != nil; up = q.Nodes.Get(up.Provider) {
+		if up.Name == n.Name {
+			return ""
+		}
+	}
+	return t.Copying.From
 }
 
 // createMissing is the DDL of a table that the node does not have.
@@ -415,10 +449,15 @@ func tableNotes(s *Scene, o Object[tableState]) []string {
 	if o.Have == nil || recopies(o) {
 		if t.Copy == spec.CopyNo {
 			notes = append(notes, "no copy: the rows are expected to be the same already")
-		} else if size, ok := s.sizeOf(q.Home(), name); up != nil && !ok {
-			notes = append(notes, fmt.Sprintf("copy from %s, by skytools run", up.Name))
 		} else if up != nil {
-			notes = append(notes, fmt.Sprintf("copy of about %s from %s, by skytools run", byteSize(size), up.Name))
+			what, from := "copy", up.Name
+			if size, ok := s.sizeOf(q.Home(), name); ok {
+				what = "copy of about " + byteSize(size)
+			}
+			if named := copySource(q, t, n); named != "" {
+				from = named
+			}
+			notes = append(notes, fmt.Sprintf("%s from %s, by skytools run", what, from))
 		}
 	}
 	source, _ := structureOf(s, q.Home(), name)

@@ -11,6 +11,7 @@ type Queue struct {
 	RotationPeriod   Duration `json:"rotation_period"`
 	TickerPaused     bool     `json:"ticker_paused"`
 	PerTxLimit       *int     `json:"per_tx_limit"`
+	CopyRate         Rate     `json:"copy_rate,omitempty"`
 	State            State    `json:"state"`
 
 	Consumers Named[Consumer] `json:"consumers"`
@@ -53,6 +54,8 @@ func (q *Queue) fields() []Field[Queue] {
 			Catalog: "pgq.queue.queue_ticker_paused", Into: func(q *Queue) any { return &q.TickerPaused }},
 		{Name: "per_tx_limit", Doc: "Most events that one transaction may insert.", Default: "no limit", Example: "100000",
 			Catalog: "pgq.queue.queue_per_tx_limit", Into: func(q *Queue) any { return &q.PerTxLimit }},
+		{Name: "copy_rate", Doc: "Most bytes a second of all copies of its tables to one node together, in kB, MB or GB.", Default: "no limit", Example: "40MB",
+			Into: func(q *Queue) any { return rateOf{&q.CopyRate} }},
 		{Name: "consumers", Doc: "Who reads the queue, by name.", Example: "{mailer: , indexer: {members: [w1, w2]}}",
 			Into: func(q *Queue) any { return namedOf[Consumer, *Consumer]{&q.Consumers, "consumer", nil} }},
 		{Name: "forward", Doc: "Where else its events go, by the name of the consumer that copies them.", Example: "{to_report: {on: report, to: audit}, by_table: {split: ev_extra1}}",

@@ -109,6 +109,8 @@ func shapeSchema(s shape) map[string]any {
 			options = append(options, map[string]any{"type": "null"})
 		case "text":
 			options = append(options, map[string]any{"type": "string"})
+		case "yes", "no":
+			options = append(options, map[string]any{"const": other})
 		case "list":
 			list := map[string]any{"type": "array", "items": map[string]any{"type": "string"}, "uniqueItems": true}
 			if s.entries > 0 {

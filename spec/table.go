@@ -14,10 +14,13 @@ type Table struct {
 	On     map[string]OnNode `json:"on"` // by node; empty: every node but the root
 	Create Create            `json:"create"`
 	Copy   Copy              `json:"copy"`
-	Ignore []string          `json:"ignore"`
-	Backup bool              `json:"backup"`
-	Level  Level             `json:"level"`
-	State  State             `json:"state"`
+
+	Copying Copying `json:"copying,omitzero"` // unless Copy is no
+
+	Ignore []string `json:"ignore"`
+	Backup bool     `json:"backup"`
+	Level  Level    `json:"level"`
+	State  State    `json:"state"`
 	Handling
 }
 
@@ -43,8 +46,8 @@ func (t *Table) fields() []Field[Table] {
 			Example: `{report: {where: "region = 'eu'"}}`, Into: func(t *Table) any { return onNodes{&t.On} }},
 		{Name: "create", Doc: "What to do where the table is missing. table: make its columns and primary key like the provider's; full: also defaults, constraints, indexes and owned sequences; no: refuse.",
 			Default: "no", Example: "full", Into: func(t *Table) any { return &t.Create }},
-		{Name: "copy", Doc: "no: the subscriber has the same rows already; only changes are replayed.", Default: "yes", Example: "no",
-			Into: func(t *Table) any { return &t.Copy }},
+		{Name: "copy", Doc: "no: the subscriber has the same rows already; only changes are replayed. Or how rows are copied: {from, rate, indexes}.", Default: "yes", Example: "{rate: 20MB}",
+			Into: func(t *Table) any { return copyOf{t} }},
 		{Name: "ignore", Doc: "Columns that are not replicated after the copy.", Example: "[search_text]",
 			Into: func(t *Table) any { return &t.Ignore }},
 		{Name: "backup", Doc: "Put the old row of an update into ev_extra2.", Default: "false", Example: "true",

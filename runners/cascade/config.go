@@ -31,6 +31,7 @@ type Config struct {
 	Copies    int           // tables copied at a time; 0: 2
 	Sessions  int           // that copy parts of one large table, or make its indexes, at a time; 0: 4
 	Piece     int64         // bytes of a large table that are copied at a time; 0: 128 MiB
+	Rate      int64         // bytes a second of all copies together; 0: no limit
 	Watermark time.Duration // between two reports of the watermark; 0: 30 s
 
 	Log   hclog.Logger  // nil: none

@@ -29,7 +29,8 @@ type copies struct {
 	running map[string]*running // by table; touched by the worker alone
 	waits   map[string]*backoff
 	parked  map[string]time.Time // since when a table makes replay wait
-	said    map[string]bool      // that a table waits for its provider
+	limits  []*tablecopy.Limit
+	said    map[string]bool // that a table waits for its provider
 }
 
 // running is a copy, or the restoring of foreign keys.
@@ -47,6 +48,9 @@ type backoff struct {
 func (c *copies) init(w *Worker) {
 	c.w, c.changed = w, make(chan struct{}, 1)
 	c.running, c.waits = map[string]*running{}, map[string]*backoff{}
+	if w.Rate > 0 {
+		c.limits = []*tablecopy.Limit{tablecopy.NewLimit(w.Rate)}
+	}
 	c.parked, c.said = map[string]time.Time{}, map[string]bool{}
 }
 
@@ -267,7 +271,7 @@ func (c *copies) begin(ctx context.Context, s *state, missing []unfinished, room
 func (c *copies) copy(ctx context.Context, s *state, t unfinished) {
 	config := tablecopy.Config{
 		Queue: c.w.Queue, Table: t.Table, Worker: s.Worker,
-		Sessions: c.w.Sessions, Piece: c.w.Piece,
+		Sessions: c.w.Sessions, Piece: c.w.Piece, Limits: c.limits,
 		DSN: c.w.DSN, Reach: c.w.Reach, Changed: c.poke, Log: c.w.Log, Stats: c.w.Stats,
 	}
 	c.start(ctx, t.Table, func(ctx context.Context) error { return tablecopy.Run(ctx, config) })

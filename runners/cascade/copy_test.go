@@ -280,3 +280,27 @@ func (n *node) takeOver(root *node) {
 		n.t.Error(err)
 	}
 }
+
+// TestCopyOptions: what table_attrs says about the copy is kept to.
+func TestCopyOptions(t *testing.T) {
+	t.Parallel()
+	root, leaf := pairOf(t, nil, indexed, "public.indexed")
+	root.run("insert into indexed select i, 'a ' || i, i, i % 100, int4range(i, i + 1), 1 from generate_series(1, 3000) i")
+	before := leaf.text("select string_agg(oid::text, ',' order by oid) from pg_class where relkind = 'i' and relname like '%indexed%'")
+	attrs := londiste.Dict{}
+	attrs.Set(londiste.AttrRate, "100000") // the rows have about 200 kB
+	attrs.Set(londiste.AttrIndexes, "keep")
+	leaf.must(londiste.SetTableAttrs(queue, "public.indexed", attrs))
+	root.ticking(20 * time.Millisecond)
+	start := time.Now()
+	if err := leaf.copyTable(t.Context(), "public.indexed", small); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(start); took < time.Second {
+		t.Errorf("it took %s, which is faster than allowed", took)
+	}
+	sameTables(t, root, leaf, "public.indexed")
+	if after := leaf.text("select string_agg(oid::text, ',' order by oid) from pg_class where relkind = 'i' and relname like '%indexed%'"); after != before {
+		t.Errorf("indexes were %s, are %s", before, after)
+	}
+}

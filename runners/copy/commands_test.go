@@ -1,7 +1,11 @@
 package tablecopy
 
 import (
+	"bytes"
+	"errors"
+	"io"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -75,5 +79,90 @@ func TestBinarySafe(t *testing.T) {
 		if got != c.safe {
 			t.Errorf("%q to %q: %v", c.there, c.here, got)
 		}
+	}
+}
+
+func TestLimit(t *testing.T) {
+	l, now := NewLimit(1000), time.Now()
+	l.take(100, now) // what was not used for a while
+	for i, want := range []time.Duration{500, 1000, 1500} {
+		if got := l.take(500, now); got != want*time.Millisecond {
+			t.Errorf("take %d waits %s", i, got)
+		}
+	}
+	if got := l.take(500, now.Add(time.Hour)); got > 500*time.Millisecond {
+		t.Errorf("after a long time it waits %s", got)
+	}
+}
+
+func TestCut(t *testing.T) {
+	for _, c := range []struct {
+		bytes, piece int64
+		want         []pages
+	}{
+		{-1, 8192, []pages{{0, 0}}}, {0, 8192, []pages{{0, 0}}}, {8192, 8192, []pages{{0, 0}}},
+		{3 * 8192, 8192, []pages{{0, 1}, {1, 2}, {2, 0}}}, {5 * 8192, 2*8192 + 1, []pages{{0, 2}, {2, 4}, {4, 0}}}, {2 * 8192, 1, []pages{{0, 1}, {1, 0}}},
+	} {
+		if diff := cmp.Diff(c.want, cut(c.bytes, c.piece, 8192)); diff != "" {
+			t.Errorf("%d by %d (-want +got):\n%s", c.bytes, c.piece, diff)
+		}
+	}
+	if n := len(cut(1<<40, 128<<20, 8192)); n > piecesAtMost+1 {
+		t.Errorf("%d pieces", n)
+	}
+}
+
+func TestDropped(t *testing.T) {
+	a := index{"a", "drop a", "create a", "do\n$x$ -- indexes [] $x$"}
+	d := newDropped(&dropped{Indexes: []index{a, {Name: "b"}}}, 7, []index{{Name: "b", Create: "b again"}})
+	text, err := d.text()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := parseDropped(text + "-- piece 0: 3 rows\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(d, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]index{a, {Name: "b", Create: "b again"}}, got.Indexes); diff != "" {
+		t.Errorf("indexes (-want +got):\n%s", diff)
+	}
+	if got, err := parseDropped("create index x on y (z)"); got != nil || err != nil {
+		t.Errorf("of another program: %v, %v", got, err)
+	}
+}
+
+func TestPipe(t *testing.T) {
+	p := newPipe()
+	row := bytes.Repeat([]byte("x"), 1000)
+	go func() {
+		for range 5000 {
+			if _, err := p.Write(row); err != nil {
+				t.Error(err)
+			}
+		}
+		p.Write(bytes.Repeat([]byte("y"), 3*chunkBytes)) // a row larger than a chunk
+		p.finish(nil)
+	}()
+	all, err := io.ReadAll(p)
+	if err != nil || len(all) != 5000*1000+3*chunkBytes {
+		t.Errorf("%d bytes, %v", len(all), err)
+	}
+	p = newPipe()
+	go p.finish(errors.New("lost"))
+	if _, err := io.ReadAll(p); err == nil || err.Error() != "lost" {
+		t.Errorf("an error of the sender is %v", err)
+	}
+	p = newPipe()
+	p.stop()
+	for range 20 * chunkBytes / len(row) {
+		if _, err = p.Write(row); err != nil {
+			break
+		}
+	}
+	if !errors.Is(err, errReceiver) {
+		t.Errorf("without a receiver: %v", err)
 	}
 }

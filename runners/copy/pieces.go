@@ -60,7 +60,7 @@ func (t *Copy) transferPieces(ctx context.Context, s *stand, table *replay.Table
 	if !got {
 		return 0, errHeld
 	}
-	rows, err = t.attempt(ctx, table, from)
+	rows, err = t.attempt(ctx, s, table, from)
 	if _, failed := t.here.Exec(ctx, "select pg_advisory_unlock($1)", key); failed != nil {
 		t.here.Close() // and the lock with it
 		if err == nil {
@@ -70,7 +70,7 @@ func (t *Copy) transferPieces(ctx context.Context, s *stand, table *replay.Table
 	return rows, err
 }
 
-func (t *Copy) attempt(ctx context.Context, table *replay.Table, from sql.Name) (rows int64, err error) {
+func (t *Copy) attempt(ctx context.Context, s *stand, table *replay.Table, from sql.Name) (rows int64, err error) {
 	err = t.above.Snapshot(ctx, func(above *pg.Tx) error {
 		dest, err := replay.Describe(ctx, t.here, table.Dest)
 		if err != nil {
@@ -90,7 +90,7 @@ func (t *Copy) attempt(ctx context.Context, table *replay.Table, from sql.Name) 
 		if err != nil {
 			return err
 		}
-		d, err := t.emptyForPieces(ctx, table.Dest, at.Bytes)
+		d, err := t.emptyForPieces(ctx, s, table.Dest, at.Bytes)
 		if err != nil {
 			return err
 		}
@@ -125,7 +125,7 @@ func cut(bytes, piece, block int64) []pages {
 
 // emptyForPieces begins an attempt: the table is emptied and its indexes are dropped,
 // together with the note of how to make them again.
-func (t *Copy) emptyForPieces(ctx context.Context, dest sql.Name, bytes int64) (d *dropped, err error) {
+func (t *Copy) emptyForPieces(ctx context.Context, s *stand, dest sql.Name, bytes int64) (d *dropped, err error) {
 	err = t.here.Write(ctx, func(tx *pg.Tx) error {
 		if err := t.lock(ctx, tx, dest); err != nil {
 			return err
@@ -138,9 +138,11 @@ func (t *Copy) emptyForPieces(ctx context.Context, dest sql.Name, bytes int64) (
 		if err != nil {
 			return err
 		}
-		indexes, err := dropIndexes(ctx, tx, dest)
-		if err != nil {
-			return err
+		var indexes []index
+		if !keepsIndexes(s) {
+			if indexes, err = dropIndexes(ctx, tx, dest); err != nil {
+				return err
+			}
 		}
 		if _, err := tx.Exec(ctx, "truncate only "+dest.Ident()); err != nil {
 			return fmt.Errorf("empty %s: %w", dest, err)

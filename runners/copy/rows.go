@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -50,6 +52,9 @@ func (t *Copy) copy(ctx context.Context, s *stand) (wait time.Duration, done boo
 		return 0, false, err
 	}
 	if err := t.dropFkeys(ctx, table.Dest); err != nil {
+		return 0, false, err
+	}
+	if t.limits, err = limitsOf(s, t.Limits); err != nil {
 		return 0, false, err
 	}
 	start := time.Now()
@@ -209,7 +214,7 @@ func (t *Copy) transfer(ctx context.Context, s *stand, table *replay.Table, from
 			return err
 		}
 		var indexes []index
-		if !dest.Partitioned {
+		if !dest.Partitioned && !keepsIndexes(s) {
 			if indexes, err = dropIndexes(ctx, tx, table.Dest); err != nil {
 				return err
 			}
@@ -243,6 +248,22 @@ var errChanged = errors.New("its state was changed meanwhile: the copy is undone
 
 // keepsRows reports a copy that adds to what is there.
 func keepsRows(s *stand) bool { return s.Registered.Attrs.Get("skip_truncate") == "1" }
+
+// keepsIndexes reports a copy that leaves the table's indexes alone.
+func keepsIndexes(s *stand) bool { return s.Registered.Attrs.Get(londiste.AttrIndexes) == "keep" }
+
+// limitsOf adds the table's own limit to others.
+func limitsOf(s *stand, others []*Limit) ([]*Limit, error) {
+	text := s.Registered.Attrs.Get(londiste.AttrRate)
+	if text == "" {
+		return others, nil
+	}
+	rate, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || rate <= 0 {
+		return nil, fmt.Errorf("table_attrs: %s is %q, which is no number of bytes a second", londiste.AttrRate, text)
+	}
+	return append(slices.Clone(others), NewLimit(rate)), nil
+}
 
 // lock keeps everybody else away from the table. A second copy of it has waited for
 // the lock, and finds the state changed.
@@ -305,7 +326,7 @@ func (t *Copy) stream(ctx context.Context, above *pg.Tx, out string, here *pg.Tx
 	p := newPipe()
 	sent := make(chan error, 1)
 	go func() {
-		_, err := above.CopyOut(ctx, limited{ctx, p, t.Limits}, out)
+		_, err := above.CopyOut(ctx, limited{ctx, p, t.limits}, out)
 		p.finish(err) // nil: end of rows
 		sent <- err
 	}()

@@ -76,3 +76,10 @@ func DictOf(texts map[string]string) Dict {
 	}
 	return d
 }
+
+// AttrRate is the most bytes a second that a copy of the table takes, and
+// AttrIndexes says keep when it leaves the table's indexes alone.
+const (
+	AttrRate    = "skytools_rate"
+	AttrIndexes = "skytools_indexes"
+)

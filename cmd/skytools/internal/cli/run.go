@@ -176,7 +176,7 @@ func loopsOf(set *spec.Set, f *runFlags, log hclog.Logger) ([]group.Loop, []prom
 			counter("conflicting_rows_total", "Rows that were inserted and there already, where on_conflict allows that.", name, func() float64 { return float64(s.Conflicts.Load()) })
 			add("replay", name, n.Name, "replay "+q.Name, func(ctx context.Context) error {
 				w := cascade.New(cascade.Config{
-					Queue: q.Name, Copies: f.copies, Sessions: f.pieces, Log: log.Named(name), Stats: s,
+					Queue: q.Name, Copies: f.copies, Sessions: f.pieces, Rate: int64(q.CopyRate), Log: log.Named(name), Stats: s,
 					DSN:   func(ctx context.Context) (string, error) { return direct(set)(ctx, n.Name) },
 					Reach: reachNode(set),
 				})
