@@ -3,11 +3,13 @@ package cascade_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/skytools-go/skytools/runners/cascade"
 	tablecopy "github.com/skytools-go/skytools/runners/copy"
+	"github.com/skytools-go/skytools/runners/status"
 	"github.com/skytools-go/skytools/sql/londiste"
 	"github.com/skytools-go/skytools/sql/pg"
 	"github.com/skytools-go/skytools/sql/pgqnode"
@@ -201,7 +203,7 @@ func TestCopyInPieces(t *testing.T) {
 func TestPiecesOfTwoCopies(t *testing.T) {
 	t.Parallel()
 	root, leaf := pairOf(t, nil, indexed, "public.indexed")
-	root.run(indexedRows)
+	root.run(indexedRows + "; analyze indexed")
 	before := leaf.text(structure)
 	root.ticking(20 * time.Millisecond)
 	first := make(chan error, 1)
@@ -211,6 +213,9 @@ func TestPiecesOfTwoCopies(t *testing.T) {
 		})
 	}()
 	leaf.eventually(10*time.Second, "true", "select (dropped_ddl like '%-- piece%')::text from londiste.table_info")
+	leaf.shows(root, func(t status.Table) bool {
+		return t.State == "in-copy" && t.Rows > 0 && t.Rows < t.Of && t.Of == 20000 && t.Progress > 0 && t.Progress < 0.99 && strings.Contains(t.Note, "of about 20,000 rows")
+	})
 	leaf.run("select pg_terminate_backend(pid) from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())")
 	if err := leaf.copyTable(t.Context(), "public.indexed", small); err != nil {
 		t.Error(err)
@@ -221,6 +226,19 @@ func TestPiecesOfTwoCopies(t *testing.T) {
 	sameTables(t, root, leaf, "public.indexed")
 	if after := leaf.text(structure); after != before {
 		t.Errorf("structure was\n%s\nis\n%s", before, after)
+	}
+}
+
+// shows fails the test unless status says of the node's table what is right.
+func (n *node) shows(root *node, right func(status.Table) bool) {
+	n.t.Helper()
+	var sources []status.Source
+	for _, m := range []*node{root, n} {
+		sources = append(sources, status.Source{Name: m.name, DSN: func(context.Context) (string, error) { return m.db.DSN, nil }})
+	}
+	r := status.Collect(n.t.Context(), sources, patience*time.Second)
+	if len(r.Databases[1].Nodes) != 1 || len(r.Databases[1].Nodes[0].Tables) != 1 || !right(r.Databases[1].Nodes[0].Tables[0]) {
+		n.t.Errorf("status shows %+v", r.Databases[1])
 	}
 }
 

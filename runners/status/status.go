@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -33,7 +34,7 @@ type Database struct {
 	Queues    []Queue `json:"queues"`
 	Nodes     []Node  `json:"nodes"`
 	Steps     []Step  `json:"steps"` // of applies that are running, or were interrupted
-	sizes     map[string]int64
+	sizes     map[string]meta.Size
 	subscribe map[string]map[string]pgqnode.SubscriberFacts // queue -> node -> how far it is
 }
 
@@ -71,9 +72,13 @@ type Node struct {
 // A Table tells where the copy of a replicated table stands.
 type Table struct {
 	Name     string  `json:"name"`
-	State    string  `json:"state"`    // waiting, in-copy, catching-up, wanna-sync, do-sync, ok
-	Progress float64 `json:"progress"` // 0 to 1
+	State    string  `json:"state"`                 // waiting, in-copy, catching-up, wanna-sync, do-sync, ok
+	Progress float64 `json:"progress"`              // 0 to 1
+	Rows     int64   `json:"rows_copied,omitempty"` // while it is copied
+	Of       int64   `json:"rows_total,omitempty"`  // about, at the source; 0: unknown
+	Bytes    int64   `json:"bytes_total,omitempty"` // of the rows at the source
 	Note     string  `json:"note,omitempty"`
+	sent     int64   // bytes, by the COPY commands that run
 }
 
 // A Step is a step of an apply that has not ended.
@@ -225,17 +230,19 @@ func (d *Database) tables(ctx context.Context, tx *pg.Tx) error {
 	return nil
 }
 
-// copying is a COPY that is running into a table of this database.
+// copying is what COPY commands that are running have brought into a table.
 type copying struct {
-	App   string
-	Bytes int64
+	Dest        string
+	Rows, Bytes int64
 }
 
 const copyingQuery = `
-select a.application_name as app, p.bytes_processed as bytes
+select n.nspname || '.' || c.relname as dest, sum(p.tuples_processed)::int8 as rows, sum(p.bytes_processed)::int8 as bytes
   from pg_catalog.pg_stat_progress_copy p
-  join pg_catalog.pg_stat_activity a on a.pid = p.pid
- where p.command = 'COPY FROM' and p.datname = current_database()`
+  join pg_catalog.pg_class c on c.oid = p.relid
+  join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+ where p.command = 'COPY FROM' and p.datname = current_database()
+ group by n.nspname, c.relname`
 
 func tableOf(f londiste.Facts, copies []copying) Table {
 	t := Table{Name: f.Name, State: "waiting"}
@@ -250,10 +257,15 @@ func tableOf(f londiste.Facts, copies []copying) Table {
 		}
 	case "catching-up", "wanna-sync", "do-sync":
 		t.Progress = 0.99
-	}
-	for _, c := range copies {
-		if strings.HasSuffix(c.App, " "+f.Name) {
-			t.Note = fmt.Sprint(c.Bytes) // made a share by relate, which knows the source
+		if f.DroppedDDL {
+			t.Progress, t.Note = 0.98, "all rows are copied; indexes are made again"
+		}
+	case "in-copy":
+		t.Rows = f.Rows
+		for _, c := range copies {
+			if c.Dest == f.Dest {
+				t.Rows, t.sent = t.Rows+c.Rows, c.Bytes
+			}
 		}
 	}
 	return t
@@ -261,9 +273,9 @@ func tableOf(f londiste.Facts, copies []copying) Table {
 
 func (d *Database) measure(ctx context.Context, tx *pg.Tx) error {
 	all, err := rows[meta.Size](ctx, tx, meta.Sizes)
-	d.sizes = map[string]int64{}
+	d.sizes = map[string]meta.Size{}
 	for _, s := range all {
-		d.sizes[s.Name] = s.Bytes
+		d.sizes[s.Name] = s
 	}
 	return err
 }
@@ -302,16 +314,33 @@ func (r *Report) relate() {
 	}
 }
 
-// share turns bytes copied into progress.
-func share(t *Table, sizes map[string]int64) {
-	var done int64
-	if _, err := fmt.Sscan(t.Note, &done); err != nil || t.State != "in-copy" {
+// share says how much of a table is copied, of what its source holds. Without a count
+// of its rows there the bytes have to do, which are not quite the same on the way.
+func share(t *Table, sizes map[string]meta.Size) {
+	if t.State != "in-copy" {
 		return
 	}
-	if total := sizes[t.Name]; total > 0 {
-		t.Progress = min(0.98, float64(done)/float64(total))
+	source := sizes[t.Name]
+	t.Of, t.Bytes = source.Rows, source.Bytes
+	switch {
+	case t.Of > 0:
+		t.Progress = min(0.98, float64(t.Rows)/float64(t.Of))
+		t.Note = fmt.Sprintf("%s of about %s rows, %.1f MB", count(t.Rows), count(t.Of), float64(t.Bytes)/(1<<20))
+	case t.Bytes > 0:
+		t.Progress = min(0.98, float64(t.sent)/float64(t.Bytes))
+		fallthrough
+	default:
+		t.Note = count(t.Rows) + " rows"
 	}
-	t.Note = fmt.Sprintf("%.1f MB copied", float64(done)/(1<<20))
+}
+
+// count writes a number with commas.
+func count(n int64) string {
+	text := strconv.FormatInt(n, 10)
+	for at := len(text) - 3; at > 0; at -= 3 {
+		text = text[:at] + "," + text[at:]
+	}
+	return text
 }
 
 func (r *Report) byNode(queue, node string) *Database {

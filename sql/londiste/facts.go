@@ -20,6 +20,8 @@ type Facts struct {
 	// wanna-sync:TICK, do-sync:TICK, ok. Source: contract/londiste.md section 2.1.
 	MergeState     *string `json:"merge_state"`
 	CustomSnapshot *string `json:"custom_snapshot"` // events it sees are in the copy already
+	Dest           string  `json:"dest"`            // the table here
 	DroppedDDL     bool    `json:"dropped_ddl"`     // indexes are off until the copies end
+	Rows           int64   `json:"rows"`            // in pieces of the copy that have committed
 	PendingFkeys   int     `json:"pending_fkeys"`
 }

@@ -73,6 +73,7 @@ var Sizes = sql.Catalog{Kind: "size", Text: query("sizes.sql")}
 type Size struct {
 	Name  string `json:"name"`  // schema.rel, unquoted
 	Bytes int64  `json:"bytes"` // of the rows
+	Rows  int64  `json:"rows"`  // about; 0 also when nobody has counted
 }
 
 // Record says what was applied to an object; a second one replaces the first.

@@ -170,7 +170,7 @@ func (p *progress) update(all []waited) {
 			p.add(w)
 		}
 		if b := p.byName[w.address]; b != nil {
-			*p.note[w.address] = w.table.State
+			*p.note[w.address] = strings.TrimSpace(w.table.State + " " + w.table.Note)
 			b.SetCurrent(int64(w.table.Progress * 1000))
 		}
 	}
