@@ -107,6 +107,11 @@ select '', false, '', '', '', null, true
 // is no harm: the copy comes after.
 const approach = 50
 
+// waitAtMost is how many tables, for each that may be copied at a time, are on their
+// way at once: those that have their rows wait for ticks more than they work, and
+// others need not wait for that.
+const waitAtMost = 8
+
 // look goes over all unfinished tables. It reports whether batches may span ticks,
 // which they may not while a table is about to be handed over; it parks the worker
 // until one is.
@@ -129,7 +134,7 @@ func (c *copies) look(ctx context.Context, s *state) (whole bool, err error) {
 	c.collect()
 	waiting := c.parked
 	c.parked = map[string]time.Time{}
-	active := 0
+	active, copying := 0, 0
 	var missing []unfinished
 	for _, t := range rows {
 		if t.Table == "" {
@@ -149,6 +154,9 @@ func (c *copies) look(ctx context.Context, s *state) (whole bool, err error) {
 			err = c.dropSnapshot(ctx, s, t)
 		default:
 			active++
+			if t.State == tablecopy.InCopy {
+				copying++
+			}
 			if wantsHandOver(t.State) && tablecopy.TickOf(t.State) <= s.Completed+approach {
 				whole = false
 			}
@@ -159,7 +167,7 @@ func (c *copies) look(ctx context.Context, s *state) (whole bool, err error) {
 			return false, err
 		}
 	}
-	if err := c.begin(ctx, s, missing, w.Copies-active); err != nil {
+	if err := c.begin(ctx, s, missing, min(w.Copies-copying, waitAtMost*w.Copies-active)); err != nil {
 		return false, err
 	}
 	for name := range c.parked {
