@@ -20,13 +20,21 @@ import (
 // wants to be handed over.
 func (n *node) copyTable(ctx context.Context, table string, change ...func(*tablecopy.Config)) error {
 	n.t.Helper()
-	if tablecopy.TickOf(n.text("select merge_state from londiste.table_info where table_name = $1", table)) > 0 {
+	wants := func() bool {
+		state, _ := n.ask("select merge_state from londiste.table_info where table_name = $1", table)
+		return tablecopy.TickOf(state) > 0
+	}
+	if wants() {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience*10*time.Second)
 	defer cancel()
 	config := n.copyConfig(table)
-	config.Changed = cancel
+	config.Changed = func() {
+		if wants() {
+			cancel()
+		}
+	}
 	for _, f := range change {
 		f(&config)
 	}

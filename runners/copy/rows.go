@@ -79,6 +79,7 @@ func (t *Copy) copy(ctx context.Context, s *stand) (wait time.Duration, done boo
 		return 0, false, err
 	}
 	t.Log.Info("table is copied", "queue", t.Queue, "table", t.Table, "from", node, "rows", rows, "duration", time.Since(start))
+	t.Changed() // another table may be copied now
 	return 0, false, t.analyze(ctx, table.Dest)
 }
 
