@@ -134,7 +134,7 @@ func TestCopyUnderLoad(t *testing.T) {
 	for _, name := range tables {
 		root.addTable(name, londiste.AddTable{})
 	}
-	root.ticking(100 * time.Millisecond) // as our ticker does at most; a copy that has as many ticks to catch up with as it can replay never would
+	root.ticking(5 * time.Millisecond)
 	k := leaf.start()
 	leaf.eventually(5*time.Second, "2", "select count(*)::text from londiste.table_info")
 	stop := root.load()
