@@ -2,6 +2,7 @@ package spec
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -97,6 +98,9 @@ func typeName(typ any) string {
 			return "mapping from name to text"
 		case "map":
 			return strings.Join(append([]string{"mapping by name"}, without(s.oneOf, "null")...), " or ")
+		}
+		if slices.Contains(s.oneOf, "yes") {
+			return strings.Join(append(slices.Clone(s.oneOf), "a mapping"), ", ")
 		}
 		return "text or reference"
 	}
