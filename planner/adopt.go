@@ -196,7 +196,10 @@ func adoptTable(a *Adoption, database, name string, have tableState) {
 	}
 	options = append(options, flowMap("columns", have.Columns)...)
 	options = append(options, flowMap("transform", have.Compute)...)
-	options = append(options, have.yaml()...)
+	options = append(options, handlingYAML(have.Handling)...)
+	if text := have.Attrs[londiste.AttrHandler]; text != "" {
+		t.notes = append(t.notes, "handler "+text+" on "+database+" has no word here and stays")
+	}
 	t.on[database] = flow(options)
 	var copying []string
 	if rate, err := strconv.ParseInt(have.Attrs[londiste.AttrRate], 10, 64); err == nil {
@@ -209,7 +212,9 @@ func adoptTable(a *Adoption, database, name string, have tableState) {
 		t.copying = "copy: {" + strings.Join(copying, ", ") + "}"
 	}
 	if have.Triggers == "capture" {
-		t.options, t.notes = argOptions(have.Args)
+		var notes []string
+		t.options, notes = argOptions(have.withoutTriggerArgs())
+		t.notes = append(t.notes, notes...)
 	}
 }
 
@@ -332,10 +337,10 @@ func (q *adopted) table(t *adoptedTable) string {
 	plainly, everywhere := true, true
 	var nodes, named []string
 	for _, node := range slices.Sorted(maps.Keys(q.nodes)) {
-		if node == q.home {
+		how, there := t.on[node]
+		if node == q.home && how == "" {
 			continue
 		}
-		how, there := t.on[node]
 		everywhere = everywhere && there
 		if there {
 			plainly = plainly && how == ""

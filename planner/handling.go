@@ -1,66 +1,78 @@
 package planner
 
 import (
+	"reflect"
+	"slices"
+	"strings"
+
 	"github.com/skytools-go/skytools/spec"
 	"github.com/skytools-go/skytools/sql/londiste"
 )
 
-// attrHandler names the plug-in of the original that handles a table.
-const attrHandler = "handler"
-
-// keepsRows is the original's word for truncate: no.
-const keepsRows = "londiste(ignore_truncate=1)"
-
-// handling is how a node applies a table's changes, in the words of the YAML. Defaults
-// are empty.
-type handling struct {
-	OnMissing  string `json:"on_missing,omitempty"`
-	OnConflict string `json:"on_conflict,omitempty"`
-	Truncate   string `json:"truncate,omitempty"`
-}
-
-func wantedHandling(h spec.Handling) handling {
-	return handling{string(h.OnMissing), string(h.OnConflict), string(h.Truncate)}
-}
-
-// read takes a table's attribute. It reports false when it is none of these.
-func (h *handling) read(key, value string) bool {
-	switch {
-	case key == londiste.AttrOnMissing:
-		h.OnMissing = value
-	case key == londiste.AttrOnConflict:
-		h.OnConflict = value
-	case key == londiste.AttrTruncate:
-		h.Truncate = value
-	case key == attrHandler && value == keepsRows:
-		h.Truncate = londiste.TruncateNo
-	case key == attrHandler && (value == "londiste" || value == "londiste()" || value == "londiste(ignore_truncate=0)"): // as without
-	default:
-		return false
+// wantedHandling is what the YAML asks for, in the words of the attributes.
+func wantedHandling(h spec.Handling, root bool) londiste.Handling {
+	if root { // applies nothing
+		return londiste.Handling{Store: string(h.Store)}
 	}
-	return true
+	w := londiste.Handling{Store: string(h.Store), OnMissing: string(h.OnMissing), OnConflict: string(h.OnConflict), Truncate: string(h.Truncate)}
+	if a := h.Apply; a != nil {
+		w.Apply, w.Queue, w.Newest = a.Word, a.Queue, a.Newest
+		if a.Function != "" {
+			w.Function = &londiste.Function{Name: a.Function, Conf: a.Conf}
+		}
+	}
+	return w
 }
 
-// write is the opposite of read. What the original can be told is told in its words, so
-// that its workers do the same.
-func (h handling) write(d londiste.Dict) {
-	for key, value := range map[string]string{londiste.AttrOnMissing: h.OnMissing, londiste.AttrOnConflict: h.OnConflict, londiste.AttrTruncate: h.Truncate} {
+// readHandling takes the attributes that say how a table is handled. Those that nobody
+// here understands stay as they are.
+func (t *tableState) readHandling(attrs londiste.Dict) {
+	h, err := londiste.ParseHandling(attrs)
+	if err == nil {
+		t.Handling = h
+		return
+	}
+	for _, key := range t.Handling.Attrs() {
+		if value := attrs[key]; value != nil {
+			t.Attrs[key] = *value
+		}
+	}
+}
+
+// keepsAttr reports an attribute that stays because the YAML has no word for it, or says
+// none: a handler that is not known here.
+func keepsAttr(key string, w *tableState) bool {
+	return !slices.Contains(w.Handling.Attrs(), key) || reflect.ValueOf(w.Handling).IsZero()
+}
+
+// withoutTriggerArgs are the trigger's options that the handling does not imply.
+func (t *tableState) withoutTriggerArgs() []string {
+	return slices.DeleteFunc(slices.Clone(t.Args), func(arg string) bool { return slices.Contains(t.TriggerArgs(), arg) })
+}
+
+// handlingYAML is the handling as options of a node.
+func handlingYAML(h londiste.Handling) (options []string) {
+	one := func(key, value string) {
 		if value != "" {
-			d.Set(key, value)
+			options = append(options, key+": "+spec.Scalar(value))
 		}
 	}
-	if h.Truncate == londiste.TruncateNo && d[attrHandler] == nil {
-		delete(d, londiste.AttrTruncate)
-		d.Set(attrHandler, keepsRows)
-	}
-}
-
-// yaml is the handling as options of a node.
-func (h handling) yaml() (options []string) {
-	for _, o := range [][2]string{{"on_missing", h.OnMissing}, {"on_conflict", h.OnConflict}, {"truncate", h.Truncate}} {
-		if o[1] != "" {
-			options = append(options, o[0]+": "+spec.Scalar(o[1]))
+	switch {
+	case h.Function != nil:
+		conf := ""
+		if h.Function.Conf != "" {
+			conf = ", conf: " + spec.Scalar(h.Function.Conf)
 		}
+		options = append(options, "apply: {function: "+spec.Scalar(h.Function.Name)+conf+"}")
+	case h.Newest != nil:
+		options = append(options, "apply: {"+strings.Join(flowMap("newest", h.Newest), "")+"}")
+	case h.Queue != "":
+		options = append(options, "apply: {queue: "+spec.Scalar(h.Queue)+"}")
 	}
+	one("apply", h.Apply)
+	one("store", h.Store)
+	one("on_missing", h.OnMissing)
+	one("on_conflict", h.OnConflict)
+	one("truncate", h.Truncate)
 	return options
 }

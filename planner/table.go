@@ -22,7 +22,8 @@ type tableState struct {
 	Columns map[string]string `json:"columns,omitempty"`   // the root's name -> its name here; empty: left out
 	Compute map[string]string `json:"transform,omitempty"` // column here -> SQL over the root's row
 	Types   map[string]string `json:"types,omitempty"`     // of the root's columns that the SQL speaks of
-	handling
+	londiste.Handling
+	root     bool
 	Attrs    map[string]string `json:"attrs,omitempty"` // other attributes, such as a handler
 	Args     []string          `json:"args"`            // options of the trigger
 	Triggers string            `json:"triggers"`        // capture, deny (leaf), none, or what is wrong with them
@@ -51,7 +52,7 @@ var tableKind = Kind[tableState]{
 // recopies reports a change after which the rows here are not those that belong
 // here.
 func recopies(o Object[tableState]) bool {
-	return o.Have != nil && o.Want != nil && (o.Have.Where != o.Want.Where || o.Have.Dest != o.Want.Dest ||
+	return o.Have != nil && o.Want != nil && !o.Want.root && o.Want.Fills() && (!o.Have.Fills() || o.Have.Where != o.Want.Where || o.Have.Dest != o.Want.Dest ||
 		!maps.Equal(o.Have.Columns, o.Want.Columns) || !maps.Equal(o.Have.Compute, o.Want.Compute))
 }
 
@@ -64,11 +65,12 @@ func readTable(raw json.RawMessage) (string, tableState, bool, error) {
 	if row.Dest != row.Name {
 		t.Dest = row.Dest
 	}
+	t.readHandling(row.Attrs)
 	for key, value := range row.Attrs {
 		switch {
 		case key == attrWhere && value != nil:
 			t.Where = *value
-		case t.read(key, row.Attrs.Get(key)):
+		case slices.Contains(t.Handling.Attrs(), key): // read together
 		case key == londiste.AttrColumns || key == londiste.AttrTransform || key == londiste.AttrTypes:
 			if err := t.readMapping(key, row.Attrs.Get(key)); err != nil {
 				return row.Queue + "/" + row.Name, tableState{}, false, err
@@ -161,11 +163,12 @@ func declareTable(s *Scene, q *spec.Queue, t *spec.Table, name string, n *spec.N
 		w.Dest = as
 	}
 	w.mapColumns(s, q, name, t.On[n.Name], have)
-	if n.Type != spec.Root {
-		w.handling = wantedHandling(t.How(n.Name))
-	}
+	w.root, w.Handling = n.Type == spec.Root, wantedHandling(t.How(n.Name), n.Type == spec.Root)
+	w.Args = append(w.Args, w.TriggerArgs()...)
 	for key, value := range have.Attrs { // handlers and the like, which the YAML does not speak of
-		w.Attrs[key] = value
+		if keepsAttr(key, &w) {
+			w.Attrs[key] = value
+		}
 	}
 	copyAttrs(w.Attrs, t, n)
 	if n.Type == spec.Leaf {
@@ -174,14 +177,18 @@ func declareTable(s *Scene, q *spec.Queue, t *spec.Table, name string, n *spec.N
 			w.Triggers = "none"
 		}
 	}
+	if !w.Needs() {
+		w.Args, w.Triggers = nil, "none"
+	}
 	w.Args = notNil(w.Args)
 	d.Want = &w
-	d.Refuse = refuseTable(s, q, t, name, n, w.Dest)
+	d.Refuse = refuseTable(s, q, t, name, n, &w)
 	return d, true
 }
 
 // refuseTable says why a table cannot be replicated to a node.
-func refuseTable(s *Scene, q *spec.Queue, t *spec.Table, name string, n *spec.Node, dest string) *Diagnostic {
+func refuseTable(s *Scene, q *spec.Queue, t *spec.Table, name string, n *spec.Node, w *tableState) *Diagnostic {
+	dest := w.Dest
 	db, root := s.database(n.Name), s.database(q.Home())
 	if !db.reached() || !root.reached() || db.Unreadable[structures.Kind] != "" {
 		return nil
@@ -205,6 +212,9 @@ func refuseTable(s *Scene, q *spec.Queue, t *spec.Table, name string, n *spec.No
 		if !source.has(column) {
 			return &Diagnostic{Code: "no-column", Message: "table " + name + " has no column " + column, Try: near(column, source.columns())}
 		}
+	}
+	if !w.Needs() {
+		return nil
 	}
 	local, ok := structureOf(s, n.Name, orName(dest, name))
 	if refused := refuseMapping(t, name, n, source, local, ok); refused != nil {
@@ -241,7 +251,7 @@ func orName(dest, name string) string {
 func supplier(q *spec.Queue, t *spec.Table, n *spec.Node) *spec.Node {
 	for up := q.Nodes.Get(n.Provider); up != nil; up = q.Nodes.Get(up.Provider) {
 		on := t.On[up.Name]
-		if holds(t, up) && !on.Alters() {
+		if h := wantedHandling(t.How(up.Name), false); holds(t, up) && (up.Type == spec.Root || !on.Alters() && h.Fills()) {
 			return up
 		}
 	}
@@ -306,18 +316,22 @@ func tableSteps(s *Scene, o Object[tableState]) []Draft[tableState] {
 			do = append(do, londiste.GlobalAddTable(queue, name)) // the root's event may still be on its way
 		}
 		return []Draft[tableState]{{Title: title, Do: append(do, add), StatementTimeout: 300_000}}
-	case recopies(o):
+	case recopies(o) || o.Have.Needs() != o.Want.Needs():
 		do := append([]sql.Stmt{londiste.LocalRemoveTable(queue, name)}, createMissing(s, q, t, name, n, o.Want)...)
-		return []Draft[tableState]{{Title: "copy again", Do: append(do, londiste.GlobalAddTable(queue, name), add)}}
+		title := "copy again"
+		if !o.Want.Fills() {
+			title = "register again"
+		}
+		return []Draft[tableState]{{Title: title, Do: append(do, londiste.GlobalAddTable(queue, name), add)}}
 	}
 	if o.Have.Triggers == o.Want.Triggers && slices.Equal(o.Have.Args, o.Want.Args) {
 		return []Draft[tableState]{{Title: "change attributes", Do: []sql.Stmt{londiste.SetTableAttrs(queue, name, attrs(q, t, n, o.Want))}}}
 	}
-	return []Draft[tableState]{{Title: "renew triggers", Do: []sql.Stmt{londiste.LocalChangeHandler(queue, name, o.Want.Args, attrs(q, t, n, o.Want))}}}
+	return []Draft[tableState]{{Title: "renew triggers", Do: []sql.Stmt{londiste.LocalChangeHandler(queue, name, slices.Concat(o.Want.Args, o.Want.AddArgs()), attrs(q, t, n, o.Want))}}}
 }
 
 func addTable(s *Scene, q *spec.Queue, t *spec.Table, name string, n *spec.Node, w *tableState) sql.Stmt {
-	args := slices.Clone(w.Args)
+	args := slices.Concat(w.Args, w.AddArgs())
 	if t.Copy == spec.CopyNo && n.Type != spec.Root {
 		args = append(args, "expect_sync")
 	}
@@ -335,7 +349,7 @@ func attrs(q *spec.Queue, t *spec.Table, n *spec.Node, w *tableState) londiste.D
 		d[attrWhere] = &w.Where
 	}
 	w.writeMapping(d)
-	w.write(d)
+	w.Handling.Write(d)
 	if from := copySource(q, t, n); from != "" && from != n.Provider {
 		d.Set(attrCopyNode, from)
 	} else if up := supplier(q, t, n); up != nil && up.Name != n.Provider {
@@ -384,7 +398,7 @@ func copySource(q *spec.Queue, t *spec.Table, n *spec.Node) string {
 // createMissing is the DDL of a table that the node does not have.
 func createMissing(s *Scene, q *spec.Queue, t *spec.Table, name string, n *spec.Node, w *tableState) []sql.Stmt {
 	dest := orName(w.Dest, name)
-	if _, ok := structureOf(s, n.Name, dest); ok || t.Create == spec.CreateNo || n.Type == spec.Root {
+	if _, ok := structureOf(s, n.Name, dest); ok || t.Create == spec.CreateNo || n.Type == spec.Root || !w.Needs() {
 		return nil
 	}
 	source, ok := structureOf(s, q.Home(), name)
@@ -409,7 +423,7 @@ func tableHazards(s *Scene, o Object[tableState]) []Hazard {
 	switch {
 	case n.Type == spec.Root && o.Have == nil && known && size >= largeTable:
 		return []Hazard{locksTable(name, size)}
-	case n.Type == spec.Root || t.Copy == spec.CopyNo:
+	case n.Type == spec.Root || t.Copy == spec.CopyNo || !o.Want.Fills():
 	case recopies(o):
 		return []Hazard{hazard("recopies-table", "it is emptied and copied again; readers see it empty or partial meanwhile")}
 	case o.Have == nil && known && size > 0:
@@ -446,7 +460,10 @@ func tableNotes(s *Scene, o Object[tableState]) []string {
 		return notes
 	}
 	up := supplier(q, t, n)
-	if o.Have == nil || recopies(o) {
+	if !o.Want.Needs() {
+		return notes
+	}
+	if (o.Have == nil || recopies(o)) && o.Want.Fills() {
 		if t.Copy == spec.CopyNo {
 			notes = append(notes, "no copy: the rows are expected to be the same already")
 		} else if up != nil {

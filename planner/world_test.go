@@ -218,10 +218,8 @@ func tableRow(queue, name string, s planner.State, under func(string) map[string
 	if where, ok := s["where"]; ok {
 		attrs["skytools_where"] = where
 	}
-	for _, key := range []string{"on_missing", "on_conflict", "truncate"} {
-		if value, ok := s[key]; ok {
-			attrs["skytools_"+key] = value
-		}
+	for key, value := range handlingOf(s, under) {
+		attrs[key] = *value
 	}
 	args := append([]any{queue}, s["args"].([]any)...)
 	if dest != name {
@@ -233,8 +231,30 @@ func tableRow(queue, name string, s planner.State, under func(string) map[string
 	trigger := func(events ...string) map[string]any {
 		return map[string]any{"events": events, "args": args, "enabled": s["triggers"] != "disabled", "is_current": true}
 	}
+	if s["triggers"] == "none" {
+		return map[string]any{"queue": queue, "name": name, "local": true, "dest": dest, "attrs": attrs, "triggers": []any{}}
+	}
 	return map[string]any{"queue": queue, "name": name, "local": true, "dest": dest, "attrs": attrs,
 		"triggers": []any{trigger("insert", "update", "delete"), trigger("truncate")}}
+}
+
+// handlingOf is the attributes of a table's handling.
+func handlingOf(s planner.State, under func(string) map[string]any) londiste.Dict {
+	text := func(key string) string { v, _ := s[key].(string); return v }
+	h := londiste.Handling{OnMissing: text("on_missing"), OnConflict: text("on_conflict"), Truncate: text("truncate"),
+		Apply: text("apply"), Queue: text("queue"), Store: text("store")}
+	if text("function.name") != "" {
+		h.Function = &londiste.Function{Name: text("function.name"), Conf: text("function.conf")}
+	}
+	for arg, value := range under("newest") {
+		if h.Newest == nil {
+			h.Newest = map[string]string{}
+		}
+		h.Newest[arg] = value.(string)
+	}
+	d := londiste.Dict{}
+	h.Write(d)
+	return d
 }
 
 func nodeRow(queue string, s planner.State, subscribers, others map[string]any) map[string]any {

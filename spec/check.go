@@ -136,7 +136,7 @@ func (d *decoder) checkNodes(q *Queue, say func(Pos, string, string, ...any)) {
 	for _, t := range q.Tables {
 		for _, name := range slices.Sorted(maps.Keys(t.On)) {
 			on := t.On[name]
-			if n := q.Nodes.Get(name); n != nil && n.Type == Root && (on.Alters() || on.As != "" || on.Handling.said()) {
+			if n := q.Nodes.Get(name); n != nil && n.Type == Root && (on.Alters() || on.As != "" || on.saidBelowRoot()) {
 				say(t.At, "root-has-all", "table %q: the root holds the table as it is; what differs is for other nodes", t.Name)
 			}
 			for _, twice := range twice(on.Columns) {

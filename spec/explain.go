@@ -31,6 +31,7 @@ func topics() map[string]topic {
 	add("node", (*Node)(nil).about(), describe[Node, *Node]())
 	add("table", (*Table)(nil).about(), describe[Table, *Table]())
 	add("table.on", (*OnNode)(nil).about(), describe[OnNode, *OnNode]())
+	add("table.apply", (*Apply)(nil).about(), describe[Apply, *Apply]())
 	add("sequence", (*Sequence)(nil).about(), describe[Sequence, *Sequence]())
 	add("allow", allowList{}.shape().doc, allowList{}.shape().fields)
 	add("ignore", ignoreList{}.shape().doc, ignoreList{}.shape().fields)
@@ -94,6 +95,8 @@ func typeName(typ any) string {
 			return s.kind
 		case "texts", "relations":
 			return "list of texts"
+		case "either":
+			return "word or mapping"
 		case "textmap":
 			return "mapping from name to text"
 		case "map":

@@ -1,25 +1,44 @@
 package spec
 
-import "cmp"
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+)
 
 // Handling is how a table's changes are applied on the nodes that follow the root. A
 // node's own words go before the table's.
 type Handling struct {
+	Apply      *Apply     `json:"apply,omitempty"`
+	Store      Store      `json:"store,omitempty"` // on the root, too
 	OnMissing  OnMissing  `json:"on_missing,omitempty"`
 	OnConflict OnConflict `json:"on_conflict,omitempty"`
 	Truncate   Truncate   `json:"truncate,omitempty"`
 }
 
-// said reports whether anything is said.
-func (h Handling) said() bool { return h != Handling{} }
+// saidBelowRoot reports whether anything is said that a root has no use for.
+func (h Handling) saidBelowRoot() bool {
+	h.Store = ""
+	return h != Handling{}
+}
 
 // How is the handling on one node. Words that stand for the default are left out.
 func (t *Table) How(node string) Handling {
 	on := t.On[node].Handling
 	h := Handling{
+		Apply:      cmp.Or(on.Apply, t.Apply),
+		Store:      cmp.Or(on.Store, t.Store),
 		OnMissing:  cmp.Or(on.OnMissing, t.OnMissing),
 		OnConflict: cmp.Or(on.OnConflict, t.OnConflict),
 		Truncate:   cmp.Or(on.Truncate, t.Truncate),
+	}
+	if h.Apply != nil && h.Apply.Word == "rows" {
+		h.Apply = nil
+	}
+	if h.Store == "yes" {
+		h.Store = ""
 	}
 	if h.OnMissing == "error" {
 		h.OnMissing = ""
@@ -36,6 +55,11 @@ func (t *Table) How(node string) Handling {
 // handlingFields are the keys that tables and their nodes share.
 func handlingFields[T any](of func(*T) *Handling) []Field[T] {
 	return []Field[T]{
+		{Name: "apply", Doc: "What the changes are for. rows: the table there follows; bulk: the same, and the original's workers load it by COPY; nothing: the table there is left alone; virtual: there need not be a table, the node only passes the changes on; " +
+			"or what else is done with them: {function: NAME}, {newest: {timefield: COLUMN}}, {queue: NAME}.",
+			Default: "rows", Example: "{queue: mails}", Hazard: "recopies-table", Into: func(t *T) any { return applyOf{&of(t).Apply} }},
+		{Name: "store", Doc: "no: rows that are inserted become events and are not stored. On the root the table is a way into the queue; on other nodes it is left alone.",
+			Default: "yes", Example: "no", Into: func(t *T) any { return &of(t).Store }},
 		{Name: "on_missing", Doc: "What to do about an update or delete of a row that is not there. error: stop, so that somebody compares the tables; warn: go on, and log how many; ignore: go on. Metrics count them.",
 			Default: "error", Example: "warn", Into: func(t *T) any { return &of(t).OnMissing }},
 		{Name: "on_conflict", Doc: "What to do about an insert of a row whose key is there. error: stop; overwrite: the event wins; keep: the row there stays. Metrics count them. Other unique constraints are not meant.",
@@ -44,6 +68,82 @@ func handlingFields[T any](of func(*T) *Handling) []Field[T] {
 			Default: "yes", Example: "no", Into: func(t *T) any { return &of(t).Truncate }},
 	}
 }
+
+// Apply says what changes are for: a word, or one of the others.
+type Apply struct {
+	Word     string            `json:"word,omitempty"`     // rows, bulk, nothing, virtual
+	Function string            `json:"function,omitempty"` // called with each event
+	Conf     string            `json:"conf,omitempty"`     // its first argument
+	Newest   map[string]string `json:"newest,omitempty"`   // arguments of merge_on_time
+	Queue    string            `json:"queue,omitempty"`    // events go on into that queue there
+}
+
+var applyWords = []string{"rows", "bulk", "nothing", "virtual"}
+
+func (a *Apply) about() string {
+	return "What the changes of a table are for, where its rows do not simply follow."
+}
+
+func (a *Apply) fields() []Field[Apply] {
+	return []Field[Apply]{
+		{Name: "function", Doc: "A function there that is called with each event: conf, tick, ev_id, ev_time, ev_txid, ev_retry, ev_type, ev_data, ev_extra1 to ev_extra4.",
+			Example: "public.on_order", Into: func(a *Apply) any { return &a.Function }},
+		{Name: "conf", Doc: "What the function gets as its first argument.", Example: "mode=fast", Into: func(a *Apply) any { return &a.Conf }},
+		{Name: "newest", Doc: "Several roots write the table, and the newer row wins: the arguments of merge_on_time, the original's function for that.",
+			Example: "{timefield: changed_at}", Into: func(a *Apply) any { return textMap{&a.Newest, "newest", false} }},
+		{Name: "queue", Doc: "A queue in the node's database into which the events go on. There need not be a table.", Example: "mails",
+			Into: func(a *Apply) any { return &a.Queue }},
+	}
+}
+
+// applyOf reads a word or a mapping.
+type applyOf struct{ into **Apply }
+
+func (a applyOf) shape() shape {
+	var zero Apply
+	return shape{kind: "either", doc: zero.about(), fields: describe[Apply, *Apply](), oneOf: []string{"text"}}
+}
+
+func (a applyOf) decode(d *decoder, n *yaml.Node) {
+	if n = d.follow(n); n == nil {
+		return
+	}
+	got := &Apply{}
+	if n.Kind == yaml.ScalarNode {
+		if !slices.Contains(applyWords, n.Value) {
+			d.failNear(n, "bad-choice", applyWords, "apply: expected %s, or a mapping, found %q", either(applyWords), n.Value)
+			return
+		}
+		got.Word = n.Value
+		*a.into = got
+		return
+	}
+	before := len(d.problems)
+	decodeObject[Apply, *Apply](d, n, n, got)
+	var said []string
+	for _, s := range []struct {
+		key string
+		is  bool
+	}{{"function", got.Function != ""}, {"newest", got.Newest != nil}, {"queue", got.Queue != ""}} {
+		if s.is {
+			said = append(said, s.key)
+		}
+	}
+	switch {
+	case len(d.problems) > before:
+	case len(said) != 1:
+		d.fail(n, "one-purpose", "apply: name exactly one of function, newest and queue; found %s", cmp.Or(strings.Join(said, " and "), "none"))
+	case got.Conf != "" && got.Function == "":
+		d.fail(n, "one-purpose", "apply: conf is for a function")
+	}
+	*a.into = got
+}
+
+// Store says whether inserted rows are stored. Empty: nothing is said.
+type Store string
+
+func (s *Store) choices() []string { return []string{"yes", "no"} }
+func (s *Store) set(text string)   { *s = Store(text) }
 
 // OnMissing says what to do without a row. Empty: nothing is said.
 type OnMissing string

@@ -64,6 +64,7 @@ func (w *Worker) batch(ctx context.Context, s *state, whole bool) (bool, error) 
 func (w *Worker) apply(ctx context.Context, s *state, source *replay.Source, b *replay.Batch) (maxID int64, err error) {
 	err = w.here.Write(ctx, func(tx *pg.Tx) error {
 		w.applier.Ahead = s.Type != pgqnode.Branch // which copies events through the same session
+		w.applier.Batch = b
 		w.applier.Begin(tx)
 		defer w.applier.End()
 		var queue *relay

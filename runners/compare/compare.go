@@ -88,6 +88,7 @@ type comparison struct {
 	queueID      int32
 	prefix       string // of the tables with events
 	ignored      []string
+	left         bool // the changes are not applied here: there is nothing to compare
 	root         bool // the provider is the root
 	forced       time.Time
 }
@@ -100,6 +101,10 @@ func Table(ctx context.Context, c Config) (*Result, error) {
 		return nil, err
 	}
 	defer t.close()
+	if t.left {
+		return &Result{Provider: t.Provider.Name, Subscriber: t.Subscriber.Name, Source: t.source.String(), Dest: t.dest.String(),
+			Differences: []Difference{}, Unsettled: []Key{}, Notes: []string{"its changes are not applied here, and nothing was compared"}}, nil
+	}
 	r, err := t.run(ctx, nil)
 	if err != nil {
 		return nil, err
@@ -134,7 +139,7 @@ func open(ctx context.Context, c Config) (*comparison, error) {
 
 func (t *comparison) connect(ctx context.Context) (err error) {
 	if t.here, err = t.dial(ctx, t.Subscriber); err == nil {
-		t.dest, err = destOf(ctx, t.here, t.Queue, t.Table)
+		t.dest, t.left, err = destOf(ctx, t.here, t.Queue, t.Table)
 	}
 	if err != nil {
 		return fmt.Errorf("subscriber %s: %w", t.Subscriber.Name, err)

@@ -86,14 +86,18 @@ type NotReady struct{ State string }
 func (e *NotReady) Error() string { return "the table is not in sync: " + e.State }
 func (e *NotReady) Hint() string  { return "skytools wait says when it is" }
 
-// destOf reads which table a node has: the name comes before the lock, and the lock
-// before the snapshot.
-func destOf(ctx context.Context, conn *pg.Conn, queue, table string) (sql.Name, error) {
+// destOf reads which table a node has, and whether its rows are other than the provider's
+// anyway: the name comes before the lock, and the lock before the snapshot.
+func destOf(ctx context.Context, conn *pg.Conn, queue, table string) (dest sql.Name, left bool, err error) {
 	s, err := readStanding(ctx, conn, queue, table)
 	if err != nil {
-		return sql.Name{}, err
+		return sql.Name{}, false, err
 	}
-	return s.Registered.Dest, nil
+	t, err := s.Registered.Table()
+	if err != nil {
+		return sql.Name{}, false, err
+	}
+	return s.Registered.Dest, s.Type != pgqnode.Root && !t.Fills(), nil
 }
 
 // at opens the two snapshots and calls f. The subscriber's comes first: its position is

@@ -162,7 +162,7 @@ func (t *Copy) apply(ctx context.Context, s *stand, source *replay.Source, b *re
 		return err
 	}
 	a := replay.Applier{
-		Ordered: !t.replica.Load(), Ahead: true, Stats: t.Stats,
+		Ordered: !t.replica.Load(), Ahead: true, Stats: t.Stats, Batch: b,
 		Find: func(context.Context, *pg.Tx, string) (*replay.Table, error) { return table, nil },
 	}
 	err = t.here.Write(ctx, func(tx *pg.Tx) error {

@@ -26,6 +26,10 @@ func (t *Copy) copy(ctx context.Context, s *stand) (wait time.Duration, done boo
 	if err != nil {
 		return 0, false, err
 	}
+	if !table.Fills() { // whatever is replayed here, it needs no rows to begin with
+		_, err := replay.SetState(ctx, t.here, t.Queue, t.Table, InCopy, replay.StateOK, "")
+		return 0, false, err
+	}
 	if err := t.refuseMerge(ctx, table.Dest); err != nil {
 		return 0, false, err
 	}
@@ -162,6 +166,9 @@ func (t *Copy) sourceTable(ctx context.Context, q pg.Queryer) (sql.Name, error) 
 	attrs, err := londiste.ParseDict(rows[0].Attrs)
 	if err == nil && (attrs.Get(londiste.AttrColumns) != "" || attrs.Get(londiste.AttrTransform) != "") {
 		err = errors.New("the table has other columns there than on the root: copy from a node that has it as the root does (copy_node)")
+	}
+	if h, bad := londiste.ParseHandling(attrs); err == nil && bad == nil && !h.Fills() && h.Store == "" {
+		err = errNotThere // it passes the events on and has no rows
 	}
 	if err != nil {
 		return sql.Name{}, fmt.Errorf("node %s: %w", t.source, err)

@@ -28,6 +28,7 @@ type Applier struct {
 	Ahead bool
 
 	Stats *Stats // may be nil
+	Batch *Batch // in hand: some tables need its tick or time
 
 	tx      *pg.Tx
 	targets map[string]*target
@@ -48,7 +49,8 @@ type target struct {
 	shapes   []*shape
 	writers  map[writerKey]*writer
 	changes  []change
-	strict   bool // keys cannot be compared as text: keep the order of events
+	events   []*Event // of a table whose events are passed on as they are
+	strict   bool     // keys cannot be compared as text: keep the order of events
 	keyNames []string
 	keyText  string
 }
@@ -105,21 +107,29 @@ func (a *Applier) Add(ctx context.Context, e *Event) error {
 	if err != nil {
 		return a.wrong(e, err)
 	}
-	if t == nil || t.Seen.Visible(e.Txid) {
+	if t == nil || t.Seen.Visible(e.Txid) || t.leaves() {
 		a.Stats.Ignored.Add(1)
 		return nil
 	}
-	if k.op == opTruncate {
-		return a.truncate(ctx, e, t)
-	}
-	if a.Ordered && len(a.changed) > 0 && a.changed[0] != t {
+	if a.parts(t) {
 		if err := a.Flush(ctx); err != nil {
 			return err
 		}
 	}
+	if t.Queue != "" || t.calls() && k.op != opTruncate {
+		return a.pass(ctx, t, e)
+	}
+	if k.op == opTruncate {
+		return a.truncate(ctx, e, t)
+	}
 	if err := t.add(a, e, k); err != nil {
 		return a.wrong(e, err)
 	}
+	return a.took(ctx, e)
+}
+
+// took counts an event, and applies the piece that is full with it.
+func (a *Applier) took(ctx context.Context, e *Event) error {
 	a.events++
 	a.bytes += len(e.Data) + len(e.Type)
 	if a.events < a.MaxEvents && a.bytes < a.MaxBytes {
@@ -135,6 +145,11 @@ func (a *Applier) Add(ctx context.Context, e *Event) error {
 	a.writing = written
 	go func() { written <- a.write(ctx, p) }()
 	return nil
+}
+
+// parts reports that what has been added must be applied before an event of t.
+func (a *Applier) parts(t *target) bool {
+	return len(a.changed) > 0 && a.changed[0] != t && (a.Ordered || a.changed[0].calls() || t.calls())
 }
 
 func (a *Applier) wrong(e *Event, err error) error {
@@ -167,8 +182,10 @@ func (a *Applier) target(ctx context.Context, name string) (*target, error) {
 	var t *target
 	if table != nil {
 		t = &target{Table: table, writers: map[writerKey]*writer{}}
-		if t.rel, err = Describe(ctx, a.tx, table.Dest); err != nil {
-			return nil, err
+		if !t.leaves() && !t.calls() && t.Queue == "" {
+			if t.rel, err = Describe(ctx, a.tx, table.Dest); err != nil {
+				return nil, err
+			}
 		}
 	}
 	a.targets[name] = t
@@ -334,14 +351,15 @@ type piece []*load
 type load struct {
 	*target
 	changes []change
+	events  []*Event
 	strict  bool
 }
 
 // take makes a piece of what has been added.
 func (a *Applier) take() (p piece) {
 	for _, t := range a.changed {
-		p = append(p, &load{t, t.changes, t.strict})
-		t.changes = nil
+		p = append(p, &load{t, t.changes, t.events, t.strict})
+		t.changes, t.events = nil, nil
 	}
 	a.changed, a.events, a.bytes, a.room = nil, 0, 0, nil
 	return p
@@ -375,14 +393,20 @@ func (a *Applier) Flush(ctx context.Context) error {
 }
 
 func (a *Applier) truncate(ctx context.Context, e *Event, t *target) error {
-	if err := a.Flush(ctx); err != nil || t.Truncate == londiste.TruncateNo {
+	err := a.Flush(ctx)
+	if err != nil || t.Truncate == londiste.TruncateNo {
 		return err
+	}
+	if t.rel == nil {
+		if t.rel, err = Describe(ctx, a.tx, t.Dest); err != nil {
+			return a.wrong(e, err)
+		}
 	}
 	text := "truncate " + t.rel.From(t.Dest)
 	if t.Truncate == londiste.TruncateCascade {
 		text += " cascade"
 	}
-	_, err := a.tx.Exec(ctx, text)
+	_, err = a.tx.Exec(ctx, text)
 	if pg.Code(err) == "0A000" {
 		err = fmt.Errorf("%w; a foreign key of a table that is not replicated refers to it: empty or replicate that table, drop the key, or declare truncate: cascade", err)
 	}
@@ -395,15 +419,21 @@ func (a *Applier) truncate(ctx context.Context, e *Event, t *target) error {
 // writeTable applies one table's changes: folded if possible, or else in order. What a policy
 // allows costs nothing where it does not happen: it is tried without one first.
 func (a *Applier) writeTable(ctx context.Context, t *load) error {
+	switch {
+	case t.Queue != "":
+		return a.enqueue(ctx, t)
+	case t.calls():
+		return a.call(ctx, t)
+	}
 	if len(t.changes) > 1 && !t.strict {
 		policies := []Policy{{}}
 		switch {
-		case t.Where != "" && t.Policy.Conflict == londiste.ConflictOverwrite: // by a row that is not wanted, too
-			policies = []Policy{t.Policy}
-		case t.Policy.lenient():
-			policies = append(policies, t.Policy)
+		case t.Where != "" && t.OnConflict == londiste.ConflictOverwrite: // by a row that is not wanted, too
+			policies = []Policy{t.policy()}
+		case t.policy().lenient():
+			policies = append(policies, t.policy())
 		}
-		n := fold(t.changes, t.Policy.Conflict)
+		n := fold(t.changes, t.OnConflict)
 		for _, p := range policies {
 			if n == nil {
 				break

@@ -51,34 +51,13 @@ func Lookup(ctx context.Context, q pg.Queryer, queue, table string) (*Registered
 	return &Registered{table, sql.ParseName(r.Dest), r.Local, state, r.Snapshot, attrs}, nil
 }
 
-// Table is how the registered table's changes are applied. It fails when its
-// handler is not one of ours: none, or londiste, which does nothing but may ignore
-// TRUNCATE.
+// Table is how the registered table's changes are applied. It fails when its attributes
+// ask for what is not known here.
 //
-// Source: contract/londiste.md sections 1.5 and 4.2.
-func (r *Registered) Table() (*Table, error) {
-	t := &Table{Name: r.Name, Dest: r.Dest, Where: r.Attrs.Get(londiste.AttrWhere)}
-	handler := r.Attrs.Get("handler")
-	if handler == "" {
-		handler = r.Attrs.Get("handlers")
-	}
-	name, args := splitHandler(handler)
-	if name != "" && name != "londiste" {
-		return nil, fmt.Errorf("handler %q is not known here (only none and londiste are)", name)
-	}
-	options, err := londiste.ParseDict(args)
-	if err != nil {
-		return nil, fmt.Errorf("handler %q: %w", handler, err)
-	}
-	for option := range options {
-		if option != "ignore_truncate" {
-			return nil, fmt.Errorf("handler londiste has no option %q", option)
-		}
-	}
-	if value := options.Get("ignore_truncate"); value != "" && value != "0" {
-		t.Truncate = londiste.TruncateNo
-	}
-	if err := t.readPolicy(r.Attrs); err != nil {
+// Source: contract/londiste.md sections 1.5 and 4.
+func (r *Registered) Table() (t *Table, err error) {
+	t = &Table{Name: r.Name, Dest: r.Dest, Where: r.Attrs.Get(londiste.AttrWhere)}
+	if t.Handling, err = londiste.ParseHandling(r.Attrs); err != nil {
 		return nil, err
 	}
 	if t.Mapping, err = readMapping(r.Attrs); err != nil {
@@ -90,16 +69,6 @@ func (r *Registered) Table() (*Table, error) {
 		}
 	}
 	return t, nil
-}
-
-// splitHandler separates name(args).
-func splitHandler(text string) (name, args string) {
-	for i := range text {
-		if text[i] == '(' && text[len(text)-1] == ')' {
-			return text[:i], text[i+1 : len(text)-1]
-		}
-	}
-	return text, ""
 }
 
 // SetState moves a table from one state to another, if it still is in the first:

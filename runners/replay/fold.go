@@ -208,7 +208,7 @@ func (a *Applier) writeOrdered(ctx context.Context, t *load) (done tally, err er
 		if err != nil {
 			return done, t.failed(c, err)
 		}
-		s, columns := sent{c, w, w.parts(c.op, t.Policy.Conflict)}, newColumns([]*change{c})
+		s, columns := sent{c, w, w.parts(c.op, t.OnConflict)}, newColumns([]*change{c})
 		for _, part := range s.parts {
 			args, err := columns.args(part.command)
 			if err != nil {
@@ -236,7 +236,7 @@ func (a *Applier) send(ctx context.Context, t *load, stmts []sql.Stmt, of []sent
 			}
 			break
 		}
-		absent, wrong := s.w.judge(s.op, s.parts, rows[:len(s.parts)], 1, t.Policy.Missing, done)
+		absent, wrong := s.w.judge(s.op, s.parts, rows[:len(s.parts)], 1, t.OnMissing, done)
 		switch {
 		case wrong != nil && total(rows[:len(s.parts)]) == 0:
 			return t.failed(s.change, errors.New("there is no such row here"))

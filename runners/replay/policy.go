@@ -2,10 +2,8 @@ package replay
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -20,22 +18,8 @@ type Policy struct {
 	Conflict string // insert of a row whose key is here: empty, londiste.ConflictOverwrite or londiste.ConflictKeep
 }
 
-// readPolicy reads our own attributes. A word that nobody knows is an error.
-func (t *Table) readPolicy(attrs londiste.Dict) error {
-	for key, into := range map[string]*string{
-		londiste.AttrOnMissing: &t.Policy.Missing, londiste.AttrOnConflict: &t.Policy.Conflict, londiste.AttrTruncate: &t.Truncate,
-	} {
-		value := attrs.Get(key)
-		if value == "" {
-			continue
-		}
-		if !slices.Contains(londiste.Words(key), value) {
-			return fmt.Errorf("table attribute %s: %q is none of %s", key, value, strings.Join(londiste.Words(key), ", "))
-		}
-		*into = value
-	}
-	return nil
-}
+// policy is the table's.
+func (t *Table) policy() Policy { return Policy{t.OnMissing, t.OnConflict} }
 
 func (p Policy) lenient() bool { return p.Missing != "" || p.Conflict != "" }
 
@@ -142,7 +126,7 @@ func (a *Applier) count(t *target, n tally) {
 	a.Stats.Rows.Add(n.rows)
 	a.Stats.Missing.Add(n.missing)
 	a.Stats.Conflicts.Add(n.conflicts)
-	if n.missing > 0 && t.Policy.Missing == londiste.MissingWarn {
+	if n.missing > 0 && t.OnMissing == londiste.MissingWarn {
 		m := a.missed[t.Name]
 		if m == nil {
 			m = &missed{first: n.first}

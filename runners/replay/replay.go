@@ -15,6 +15,7 @@ type Stats struct {
 	Batches   atomic.Int64
 	Events    atomic.Int64 // read
 	Ignored   atomic.Int64 // of tables that are not replicated here, or not yet
+	Passed    atomic.Int64 // handed to a function, or to another queue
 	Rows      atomic.Int64 // written: net changes
 	Missing   atomic.Int64 // rows to update or delete that were not there, where that is allowed
 	Conflicts atomic.Int64 // rows to insert whose key was there, where that is allowed

@@ -7,17 +7,17 @@ import (
 	"strings"
 
 	"github.com/skytools-go/skytools/sql"
+	"github.com/skytools-go/skytools/sql/londiste"
 	"github.com/skytools-go/skytools/sql/pg"
 )
 
 // A Table says how the changes of one table are applied here.
 type Table struct {
-	Name     string   // global, schema.rel
-	Dest     sql.Name // the table here
-	Where    string   // SQL condition over the root's row: only rows that meet it are kept here; empty: all
-	Seen     Snapshot // events that are visible in it were copied with the table; zero: none
-	Truncate string   // londiste.TruncateNo, londiste.TruncateCascade, or empty: the table alone
-	Policy   Policy
+	Name  string   // global, schema.rel
+	Dest  sql.Name // the table here
+	Where string   // SQL condition over the root's row: only rows that meet it are kept here; empty: all
+	Seen  Snapshot // events that are visible in it were copied with the table; zero: none
+	londiste.Handling
 	Mapping
 }
 

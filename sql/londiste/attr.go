@@ -47,6 +47,8 @@ func Words(attr string) []string {
 		return []string{ConflictOverwrite, ConflictKeep}
 	case AttrTruncate:
 		return []string{TruncateNo, TruncateCascade}
+	case AttrApply:
+		return []string{ApplyNothing}
 	}
 	return nil
 }

@@ -1,0 +1,93 @@
+package planner_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/skytools-go/skytools/planner"
+)
+
+const handled = `
+skytools: 1
+cluster: shop
+databases: {hub: {dsn: service=a}, edge: {dsn: service=b}, leaf: {dsn: service=c}}
+queues:
+  mails: {on: leaf}
+  shop:
+    nodes: {hub: {type: root}, edge: {type: branch, provider: hub}, leaf: {type: leaf, provider: edge}}
+    tables:
+      public.orders: {apply: APPLY}
+`
+
+// Every way to handle a table is planned, stored in the original's words where it has
+// some, adopted by the YAML that adopt writes, and changed into every other.
+func TestHandlings(t *testing.T) {
+	ways := []struct{ yaml, stored string }{
+		{"{apply: rows}", ""},
+		{"{apply: bulk}", "handler=bulk"},
+		{"{apply: nothing}", "skytools_apply=nothing"},
+		{"{apply: virtual}", "handler=vtable"},
+		{"{apply: {function: public.on_order, conf: 'a=1&b'}}", "handler=applyfn%28func_conf%3Da%253D1%2526b%26func_name%3Dpublic.on_order%29"},
+		{"{apply: {newest: {timefield: changed}}}", "handler=multimaster%28timefield%3Dchanged%29"},
+		{"{apply: {queue: mails}}", "handler=qsplitter%28queue%3Dmails%29"},
+		{"{store: no}", "handler=qtable"},
+		{"{truncate: no}", "handler=londiste%28ignore_truncate%3D1%29"},
+		{"{truncate: cascade, on_missing: ignore, on_conflict: overwrite}", "skytools_on_conflict=overwrite&skytools_on_missing=ignore&skytools_truncate=cascade"},
+		{"{on: {hub: {store: no}, edge: {apply: virtual}, leaf: {apply: {queue: mails}, truncate: no}}}", "handler=vtable"},
+	}
+	for i, way := range ways {
+		set := parseSpec(t, strings.ReplaceAll(handled, "{apply: APPLY}", way.yaml))
+		w := newWorld(set)
+		first := w.plan(t, set)
+		var text string
+		for _, s := range first.Steps {
+			if s.Address.String() == "table/shop/public.orders@edge" {
+				for _, do := range s.Do {
+					text += do.Pasteable() + "\n"
+				}
+			}
+		}
+		if !strings.Contains(text, "'"+way.stored+"'") && way.stored != "" || way.stored == "" && strings.Contains(text, "handler") {
+			t.Errorf("%s is stored by\n%s\nwant %s", way.yaml, text, way.stored)
+		}
+		w.settle(t, set)
+		noDrift(t, w, set)
+		adopted(t, w, set)
+		next := ways[(i+1)%len(ways)].yaml
+		other := parseSpec(t, strings.ReplaceAll(handled, "{apply: APPLY}", next))
+		w.settle(t, other)
+		adopted(t, w, other)
+		if t.Failed() {
+			t.Fatalf("from %s to %s", way.yaml, next)
+		}
+	}
+}
+
+// A virtual branch has no rows: a copy below it comes from the root, and it needs no table.
+func TestVirtualBranch(t *testing.T) {
+	set := parseSpec(t, strings.ReplaceAll(handled, "public.orders: {apply: APPLY}", "public.orders: {on: {edge: {apply: virtual}, leaf: }}"))
+	w := newWorld(set)
+	w.Databases["edge"].Rows["structure"] = nil
+	p := w.plan(t, set)
+	if p.Errors() > 0 {
+		t.Fatalf("%+v", p.Diagnostics)
+	}
+	found := false
+	for _, s := range p.Steps {
+		for _, do := range s.Do {
+			found = found || s.Address.String() == "table/shop/public.orders@leaf" && strings.Contains(do.Pasteable(), "copy_node=hub")
+		}
+	}
+	if !found {
+		t.Error("the leaf does not copy from the root")
+	}
+	var change *planner.Change
+	for _, c := range p.Changes {
+		if c.Address.String() == "table/shop/public.orders@edge" {
+			change = c
+		}
+	}
+	if change == nil || len(change.Hazards) > 0 {
+		t.Errorf("%+v", change)
+	}
+}
