@@ -101,6 +101,7 @@ func (w *Worker) apply(ctx context.Context, s *state, source *replay.Source, b *
 	})
 	if err == nil {
 		w.applier.Warn(w.Log, w.Queue)
+		w.skips.Say(w.Log)
 	}
 	return maxID, err
 }

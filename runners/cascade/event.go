@@ -16,6 +16,12 @@ import (
 // event applies one event of a batch.
 // Source: contract/londiste.md section 3.4 and contract/pgq.md section 6.5.
 func (w *Worker) event(ctx context.Context, tx *pg.Tx, s *state, e *replay.Event) error {
+	if w.skips.Has(e) {
+		if err := w.applier.Flush(ctx); err != nil { // what comes before it is applied before
+			return err
+		}
+		return w.skips.Leave(ctx, tx, e, w.applier.Batch.Tick)
+	}
 	if e.IsData() {
 		if !w.londiste {
 			w.Stats.Ignored.Add(1)

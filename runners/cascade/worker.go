@@ -25,6 +25,7 @@ type Worker struct {
 	worker   string
 
 	applier  replay.Applier
+	skips    replay.Skips
 	copies   copies
 	failed   bool      // the last round
 	busy     bool      // the last round had a batch
@@ -163,6 +164,11 @@ func (w *Worker) round(ctx context.Context) (bool, error) {
 	}
 	if err := w.acknowledge(ctx, s); err != nil {
 		return false, err
+	}
+	if s.Error != "" || w.skips.Unread() { // somebody may have answered the error
+		if w.skips, err = replay.ReadSkips(ctx, w.here, w.Queue, s.Worker); err != nil {
+			return false, err
+		}
 	}
 	w.parked = false
 	if s.Paused {

@@ -165,12 +165,22 @@ func (t *Copy) apply(ctx context.Context, s *stand, source *replay.Source, b *re
 		Ordered: !t.replica.Load(), Ahead: true, Stats: t.Stats, Batch: b,
 		Find: func(context.Context, *pg.Tx, string) (*replay.Table, error) { return table, nil },
 	}
+	skips, err := replay.ReadSkips(ctx, t.here, t.Queue, t.consumer)
+	if err != nil {
+		return err
+	}
 	err = t.here.Write(ctx, func(tx *pg.Tx) error {
 		a.Begin(tx)
 		defer a.End()
 		err := source.Each(ctx, b, func(e *replay.Event) error {
 			if !e.IsData() || e.Table() != t.Table {
 				return nil
+			}
+			if skips.Has(e) {
+				if err := a.Flush(ctx); err != nil {
+					return err
+				}
+				return skips.Leave(ctx, tx, e, b.Tick)
 			}
 			return a.Add(ctx, e)
 		})
@@ -184,6 +194,7 @@ func (t *Copy) apply(ctx context.Context, s *stand, source *replay.Source, b *re
 	})
 	if err == nil {
 		a.Warn(t.Log, t.Queue)
+		skips.Say(t.Log)
 	}
 	return err
 }

@@ -28,12 +28,13 @@ type Report struct {
 
 // A Database is one database's part.
 type Database struct {
-	Name      string  `json:"name"`
-	Error     string  `json:"error,omitempty"`
-	Server    string  `json:"server,omitempty"`
-	Queues    []Queue `json:"queues"`
-	Nodes     []Node  `json:"nodes"`
-	Steps     []Step  `json:"steps"` // of applies that are running, or were interrupted
+	Name      string    `json:"name"`
+	Error     string    `json:"error,omitempty"`
+	Server    string    `json:"server,omitempty"`
+	Queues    []Queue   `json:"queues"`
+	Nodes     []Node    `json:"nodes"`
+	Steps     []Step    `json:"steps"`          // of applies that are running, or were interrupted
+	Skipped   []Skipped `json:"skipped_events"` // that replay leaves out, or has left out in the last 30 days
 	sizes     map[string]meta.Size
 	subscribe map[string]map[string]pgqnode.SubscriberFacts // queue -> node -> how far it is
 }
@@ -89,6 +90,17 @@ type Step struct {
 	Started time.Time `json:"started"`
 }
 
+// A Skipped is an event that somebody had replay leave out.
+type Skipped struct {
+	Queue   string     `json:"queue"`
+	Table   string     `json:"table"`
+	Event   int64      `json:"event"`
+	By      string     `json:"by"`
+	Because string     `json:"because"`
+	At      time.Time  `json:"at"`
+	Skipped *time.Time `json:"skipped"` // nil: not yet
+}
+
 // A Source is a database to report on.
 type Source struct {
 	Name string
@@ -103,7 +115,7 @@ func Collect(ctx context.Context, sources []Source, timeout time.Duration) *Repo
 		all.Go(func() {
 			ctx, cancel := context.WithTimeout(ctx, timeout)
 			defer cancel()
-			d := Database{Name: s.Name, Queues: []Queue{}, Nodes: []Node{}, Steps: []Step{}}
+			d := Database{Name: s.Name, Queues: []Queue{}, Nodes: []Node{}, Steps: []Step{}, Skipped: []Skipped{}}
 			if err := d.read(ctx, s); err != nil {
 				d.Error = err.Error()
 			}
@@ -128,7 +140,7 @@ func (d *Database) read(ctx context.Context, s Source) error {
 	defer conn.Close()
 	d.Server = conn.ServerVersion()
 	return conn.Read(ctx, func(tx *pg.Tx) error {
-		for _, read := range []func(context.Context, *pg.Tx) error{d.queues, d.nodes, d.tables, d.steps, d.measure} {
+		for _, read := range []func(context.Context, *pg.Tx) error{d.queues, d.nodes, d.tables, d.steps, d.skips, d.measure} {
 			if err := read(ctx, tx); err != nil {
 				return err
 			}
@@ -288,6 +300,22 @@ func (d *Database) steps(ctx context.Context, tx *pg.Tx) error {
 	if d.Steps == nil {
 		d.Steps = []Step{}
 	}
+	if c := pg.Code(err); c == "42P01" || c == "3F000" {
+		return nil
+	}
+	return err
+}
+
+func (d *Database) skips(ctx context.Context, tx *pg.Tx) error {
+	err := tx.Attempt(ctx, func() error {
+		all, err := pg.Structs[Skipped](ctx, tx, `
+			select queue_name as queue, table_name as table, event_id as event, by, because, at, skipped
+			  from skytools.skipped_event
+			 where skipped is null or skipped > now() - interval '30 days'
+			 order by at`)
+		d.Skipped = append(d.Skipped, all...)
+		return err
+	})
 	if c := pg.Code(err); c == "42P01" || c == "3F000" {
 		return nil
 	}

@@ -18,7 +18,14 @@ var files embed.FS
 var queries embed.FS
 
 // Schema is schema skytools.
-var Schema = sql.NewSchema(sql.Schema{Name: "skytools", Version: "1"}, files, "schema/applied.sql", "schema/step_log.sql")
+var Schema = sql.NewSchema(sql.Schema{Name: "skytools", Version: "1"}, files, "schema/applied.sql", "schema/step_log.sql", "schema/skipped_event.sql")
+
+//go:embed schema/skipped_event.sql
+var skippedEvent string
+
+// SkippedEvents makes the table skytools.skipped_event where an older version of the
+// schema lacks it, and grants its use to the roles that are there by now.
+var SkippedEvents = sql.Exec(skippedEvent)
 
 func query(name string) string {
 	text, err := queries.ReadFile(name)

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/skytools-go/skytools/planner"
+	"github.com/skytools-go/skytools/planner/render"
 	"github.com/skytools-go/skytools/runners/status"
 	"github.com/skytools-go/skytools/spec"
 )
@@ -149,6 +150,13 @@ func (a *app) printStatus(w io.Writer, cluster string, r *status.Report) {
 		}
 		for _, n := range d.Nodes {
 			a.printNode(w, n)
+		}
+		for _, s := range d.Skipped {
+			when := "to be left out"
+			if s.Skipped != nil {
+				when = "left out " + s.Skipped.UTC().Format("2006-01-02 15:04:05Z")
+			}
+			fmt.Fprintf(w, "  %s %d of table/%s/%s: %s, by %s: %s\n", a.painted("update", "event"), s.Event, s.Queue, render.Clean(s.Table), when, render.Clean(s.By), render.Clean(s.Because))
 		}
 		for _, s := range d.Steps {
 			fmt.Fprintf(w, "  %s %s: begun %s by %s, no outcome yet\n", a.painted("update", "step"), s.Address, s.Started.UTC().Format("15:04:05Z"), s.By)
