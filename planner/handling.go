@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -11,10 +12,11 @@ import (
 
 // wantedHandling is what the YAML asks for, in the words of the attributes.
 func wantedHandling(h spec.Handling, root bool) londiste.Handling {
+	shard := wantedShard(h.Shard, root)
 	if root { // applies nothing
-		return londiste.Handling{Store: string(h.Store)}
+		return londiste.Handling{Store: string(h.Store), Shard: shard}
 	}
-	w := londiste.Handling{Store: string(h.Store), OnMissing: string(h.OnMissing), OnConflict: string(h.OnConflict), Truncate: string(h.Truncate)}
+	w := londiste.Handling{Shard: shard, Store: string(h.Store), OnMissing: string(h.OnMissing), OnConflict: string(h.OnConflict), Truncate: string(h.Truncate)}
 	if a := h.Apply; a != nil {
 		w.Apply, w.Queue, w.Newest = a.Word, a.Queue, a.Newest
 		if a.Function != "" {
@@ -23,6 +25,28 @@ func wantedHandling(h spec.Handling, root bool) londiste.Handling {
 	}
 	return w
 }
+
+// wantedShard is a shard in the words of the attributes. A root has all rows, and the hash.
+func wantedShard(s *spec.Shard, root bool) *londiste.Shard {
+	if s == nil {
+		return nil
+	}
+	w := &londiste.Shard{Key: s.Key, Function: s.Function}
+	if w.Function == londiste.HashFunction {
+		w.Function = ""
+	}
+	if root {
+		return w
+	}
+	w.Number, w.Of = s.Number, s.Of
+	if s.Replay == "no" {
+		w.Replay = "no"
+	}
+	return w
+}
+
+// sameRows reports whether two shards are the same rows.
+func sameRows(a, b *londiste.Shard) bool { return reflect.DeepEqual(a, b) }
 
 // readHandling takes the attributes that say how a table is handled. Those that nobody
 // here understands stay as they are.
@@ -43,6 +67,19 @@ func (t *tableState) readHandling(attrs londiste.Dict) {
 // none: a handler that is not known here.
 func keepsAttr(key string, w *tableState) bool {
 	return !slices.Contains(w.Handling.Attrs(), key) || reflect.ValueOf(w.Handling).IsZero()
+}
+
+// plainArgs replaces options of the trigger that the handling implies, however their names
+// are quoted.
+func (t *tableState) plainArgs() {
+	bare := func(arg string) string { return strings.ReplaceAll(arg, `"`, "") }
+	for _, own := range t.TriggerArgs() {
+		for i, arg := range t.Args {
+			if bare(arg) == bare(own) {
+				t.Args[i] = own
+			}
+		}
+	}
 }
 
 // withoutTriggerArgs are the trigger's options that the handling does not imply.
@@ -71,6 +108,19 @@ func handlingYAML(h londiste.Handling) (options []string) {
 	}
 	one("apply", h.Apply)
 	one("store", h.Store)
+	if h.Shard != nil {
+		words := []string{"key: " + spec.Scalar(h.Shard.Key)}
+		if h.Shard.Function != "" {
+			words = append(words, "function: "+spec.Scalar(h.Shard.Function))
+		}
+		if h.Shard.Number != nil {
+			words = append(words, fmt.Sprintf("number: %d, of: %d", *h.Shard.Number, *h.Shard.Of))
+		}
+		if h.Shard.Replay != "" {
+			words = append(words, "replay: no")
+		}
+		options = append(options, "shard:"+flow(words))
+	}
 	one("on_missing", h.OnMissing)
 	one("on_conflict", h.OnConflict)
 	one("truncate", h.Truncate)

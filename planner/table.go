@@ -53,7 +53,7 @@ var tableKind = Kind[tableState]{
 // here.
 func recopies(o Object[tableState]) bool {
 	return o.Have != nil && o.Want != nil && !o.Want.root && o.Want.Fills() && (!o.Have.Fills() || o.Have.Where != o.Want.Where || o.Have.Dest != o.Want.Dest ||
-		!maps.Equal(o.Have.Columns, o.Want.Columns) || !maps.Equal(o.Have.Compute, o.Want.Compute))
+		!sameRows(o.Have.Shard, o.Want.Shard) || !maps.Equal(o.Have.Columns, o.Want.Columns) || !maps.Equal(o.Have.Compute, o.Want.Compute))
 }
 
 func readTable(raw json.RawMessage) (string, tableState, bool, error) {
@@ -91,6 +91,7 @@ func readTable(raw json.RawMessage) (string, tableState, bool, error) {
 			t.Args, t.Triggers = triggerOptions(row, trigger)
 		}
 	}
+	t.plainArgs()
 	wanted := []string{"truncate"}
 	if slices.Contains(t.Args, pgq.Statement) { // a trigger for each
 		wanted = append(wanted, "insert", "update", "delete")

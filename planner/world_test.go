@@ -246,6 +246,12 @@ func handlingOf(s planner.State, under func(string) map[string]any) londiste.Dic
 	if text("function.name") != "" {
 		h.Function = &londiste.Function{Name: text("function.name"), Conf: text("function.conf")}
 	}
+	if text("shard.key") != "" {
+		h.Shard = &londiste.Shard{Key: text("shard.key"), Function: text("shard.function"), Replay: text("shard.replay")}
+		if number, ok := s["shard.number"].(float64); ok {
+			h.Shard.Number, h.Shard.Of = new(int(number)), new(int(s["shard.of"].(float64)))
+		}
+	}
 	for arg, value := range under("newest") {
 		if h.Newest == nil {
 			h.Newest = map[string]string{}

@@ -143,6 +143,12 @@ func (d *decoder) checkNodes(q *Queue, say func(Pos, string, string, ...any)) {
 				say(on.At, "mapped-twice", "table %q: two columns become %s on %s", t.Name, twice, name)
 			}
 		}
+		for _, n := range q.Nodes {
+			if wrong := t.How(n.Name).Shard.wrong(n.Type == Root); wrong != "" && t.State == Present {
+				say(t.At, "bad-shard", "table %q: %s (on %s)", t.Name, wrong, n.Name)
+				break
+			}
+		}
 		if as := aliased(t); t.Pattern() && as != "" {
 			say(t.At, "pattern-renamed", "table %q: a pattern cannot be given one name (as: on %s)", t.Name, as)
 		}

@@ -32,6 +32,7 @@ func topics() map[string]topic {
 	add("table", (*Table)(nil).about(), describe[Table, *Table]())
 	add("table.on", (*OnNode)(nil).about(), describe[OnNode, *OnNode]())
 	add("table.apply", (*Apply)(nil).about(), describe[Apply, *Apply]())
+	add("table.shard", (*Shard)(nil).about(), describe[Shard, *Shard]())
 	add("sequence", (*Sequence)(nil).about(), describe[Sequence, *Sequence]())
 	add("allow", allowList{}.shape().doc, allowList{}.shape().fields)
 	add("ignore", ignoreList{}.shape().doc, ignoreList{}.shape().fields)
@@ -97,6 +98,8 @@ func typeName(typ any) string {
 			return "list of texts"
 		case "either":
 			return "word or mapping"
+		case "mapping":
+			return "mapping"
 		case "textmap":
 			return "mapping from name to text"
 		case "map":

@@ -46,6 +46,7 @@ func TestExamplesParse(t *testing.T) {
 		"table":       databases + "queues: {q: {" + nodes + ", tables: {public.t: {KEY: VALUE}}}}\n",
 		"table.on":    databases + "queues: {q: {" + nodes + ", tables: {public.t: {on: {edge1: {KEY: VALUE}}}}}}\n",
 		"table.apply": databases + "queues: {q: {" + nodes + ", tables: {public.t: {apply: {function: public.f, KEY: VALUE}}}}}\n",
+		"table.shard": databases + "queues: {q: {" + nodes + ", tables: {public.t: {shard: {key: id, number: 0, of: 4}, on: {edge1: {shard: {KEY: VALUE}}}}}}}\n",
 		"sequence":    databases + "queues: {q: {" + nodes + ", sequences: {public.s: {KEY: VALUE}}}}\n",
 		"allow":       databases + "allow: [{CODE, because: b, until: 2026-01-01, KEY: VALUE}]\n",
 		"ignore":      databases + "ignore: [{address: queue/x@hub, until: 2026-01-01, KEY: VALUE}]\n",

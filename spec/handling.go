@@ -13,6 +13,7 @@ import (
 type Handling struct {
 	Apply      *Apply     `json:"apply,omitempty"`
 	Store      Store      `json:"store,omitempty"` // on the root, too
+	Shard      *Shard     `json:"shard,omitempty"`
 	OnMissing  OnMissing  `json:"on_missing,omitempty"`
 	OnConflict OnConflict `json:"on_conflict,omitempty"`
 	Truncate   Truncate   `json:"truncate,omitempty"`
@@ -21,6 +22,9 @@ type Handling struct {
 // saidBelowRoot reports whether anything is said that a root has no use for.
 func (h Handling) saidBelowRoot() bool {
 	h.Store = ""
+	if s := h.Shard; s != nil && s.Number == nil && s.Of == nil && s.Replay == "" { // its triggers write the hash
+		h.Shard = nil
+	}
 	return h != Handling{}
 }
 
@@ -30,6 +34,7 @@ func (t *Table) How(node string) Handling {
 	h := Handling{
 		Apply:      cmp.Or(on.Apply, t.Apply),
 		Store:      cmp.Or(on.Store, t.Store),
+		Shard:      on.Shard.over(t.Shard),
 		OnMissing:  cmp.Or(on.OnMissing, t.OnMissing),
 		OnConflict: cmp.Or(on.OnConflict, t.OnConflict),
 		Truncate:   cmp.Or(on.Truncate, t.Truncate),
@@ -60,6 +65,8 @@ func handlingFields[T any](of func(*T) *Handling) []Field[T] {
 			Default: "rows", Example: "{queue: mails}", Hazard: "recopies-table", Into: func(t *T) any { return applyOf{&of(t).Apply} }},
 		{Name: "store", Doc: "no: rows that are inserted become events and are not stored. On the root the table is a way into the queue; on other nodes it is left alone.",
 			Default: "yes", Example: "no", Into: func(t *T) any { return &of(t).Store }},
+		{Name: "shard", Doc: "Which rows the node has: those whose hash, modulo the number of shards, is the node's number. The table says key and function, each node its number. The root's triggers write the hash of a row into ev_extra3. A branch passes on only its own rows.",
+			Example: "{key: id, number: 0, of: 4}", Hazard: "recopies-table", Into: func(t *T) any { return shardOf{&of(t).Shard} }},
 		{Name: "on_missing", Doc: "What to do about an update or delete of a row that is not there. error: stop, so that somebody compares the tables; warn: go on, and log how many; ignore: go on. Metrics count them.",
 			Default: "error", Example: "warn", Into: func(t *T) any { return &of(t).OnMissing }},
 		{Name: "on_conflict", Doc: "What to do about an insert of a row whose key is there. error: stop; overwrite: the event wins; keep: the row there stays. Metrics count them. Other unique constraints are not meant.",
@@ -137,6 +144,68 @@ func (a applyOf) decode(d *decoder, n *yaml.Node) {
 		d.fail(n, "one-purpose", "apply: conf is for a function")
 	}
 	*a.into = got
+}
+
+// Shard says which rows a node has.
+type Shard struct {
+	Key      string `json:"key,omitempty"`
+	Function string `json:"function,omitempty"`
+	Number   *int   `json:"number,omitempty"`
+	Of       *int   `json:"of,omitempty"`
+	Replay   Store  `json:"replay,omitempty"`
+}
+
+func (s *Shard) about() string {
+	return "The part of a table's rows that a node has. Values of the key do not change."
+}
+
+func (s *Shard) fields() []Field[Shard] {
+	return []Field[Shard]{
+		{Name: "key", Doc: "The column that is hashed.", Example: "customer", Into: func(s *Shard) any { return &s.Key }},
+		{Name: "function", Doc: "A function of the key that gives a whole number, with its schema, on the root and on branches.", Default: "partconf.get_hash_raw", Example: "public.hash",
+			Into: func(s *Shard) any { return &s.Function }},
+		{Name: "number", Doc: "The node's number, from 0. Without it partconf.conf in the node's database says it.", Example: "0", Into: func(s *Shard) any { return &s.Number }},
+		{Name: "of", Doc: "How many shards there are: a power of two.", Example: "4", Into: func(s *Shard) any { return &s.Of }},
+		{Name: "replay", Doc: "no: the node passes its rows on and does not store them.", Default: "yes", Example: "no", Into: func(s *Shard) any { return &s.Replay }},
+	}
+}
+
+// over is s with the words of the table where s has none.
+func (s *Shard) over(table *Shard) *Shard {
+	if s == nil || table == nil {
+		return cmp.Or(s, table)
+	}
+	return &Shard{cmp.Or(s.Key, table.Key), cmp.Or(s.Function, table.Function), cmp.Or(s.Number, table.Number), cmp.Or(s.Of, table.Of), cmp.Or(s.Replay, table.Replay)}
+}
+
+// wrong says what does not fit together; empty: nothing. A root has all rows.
+func (s *Shard) wrong(root bool) string {
+	switch {
+	case s == nil:
+	case s.Key == "":
+		return "shard: key is missing: which column is hashed?"
+	case (s.Number == nil) != (s.Of == nil) && !root:
+		return "shard: number and of belong together"
+	case s.Of != nil && (*s.Of < 1 || *s.Of&(*s.Of-1) != 0):
+		return "shard: of must be a power of two"
+	case s.Number != nil && s.Of != nil && *s.Number >= *s.Of:
+		return "shard: number must be below of"
+	}
+	return ""
+}
+
+// shardOf reads a mapping.
+type shardOf struct{ into **Shard }
+
+func (s shardOf) shape() shape {
+	var zero Shard
+	return shape{kind: "mapping", doc: zero.about(), fields: describe[Shard, *Shard]()}
+}
+
+func (s shardOf) decode(d *decoder, n *yaml.Node) {
+	got := &Shard{}
+	decodeObject[Shard, *Shard](d, n, n, got)
+	*s.into = got
 }
 
 // Store says whether inserted rows are stored. Empty: nothing is said.

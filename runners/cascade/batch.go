@@ -69,7 +69,7 @@ func (w *Worker) apply(ctx context.Context, s *state, source *replay.Source, b *
 		defer w.applier.End()
 		var queue *relay
 		if s.Type == pgqnode.Branch {
-			if queue, err = newRelay(ctx, tx, w.Queue); err != nil {
+			if queue, err = newRelay(ctx, tx, w.Queue, w.londiste); err != nil {
 				return err
 			}
 		}
@@ -80,7 +80,7 @@ func (w *Worker) apply(ctx context.Context, s *state, source *replay.Source, b *
 				return fmt.Errorf("event %d is a retry, which a cascade must not have", e.ID)
 			}
 			if queue != nil {
-				if err := queue.add(ctx, e); err != nil {
+				if err := queue.pass(ctx, e); err != nil {
 					return err
 				}
 			}
@@ -113,7 +113,7 @@ func (w *Worker) find(ctx context.Context, tx *pg.Tx, name string) (*replay.Tabl
 	if err != nil || r == nil || !r.Local || r.State != replay.StateOK {
 		return nil, err
 	}
-	return r.Table()
+	return replay.Load(ctx, tx, r)
 }
 
 // tick repeats a tick of the provider in the queue of a branch. It is a statement of

@@ -16,10 +16,11 @@ const relayBytes = 4 << 20
 
 // A relay copies events into a branch's own queue, inside one transaction.
 type relay struct {
-	tx    *pg.Tx
-	queue string
-	table string
-	lines bytes.Buffer
+	tx     *pg.Tx
+	queue  string
+	table  string
+	lines  bytes.Buffer
+	tables map[string]*replay.Table // those whose events do not all go on as they are
 }
 
 // newRelay finds the table that takes events now. The transaction gets its id
@@ -28,7 +29,7 @@ type relay struct {
 //
 // The table is found without pgq.current_event_table, which refuses a closed queue
 // to sessions that may not take the replica role.
-func newRelay(ctx context.Context, tx *pg.Tx, queue string) (*relay, error) {
+func newRelay(ctx context.Context, tx *pg.Tx, queue string, londiste bool) (*relay, error) {
 	if _, err := tx.Exec(ctx, "select txid_current()"); err != nil {
 		return nil, err
 	}
@@ -36,7 +37,49 @@ func newRelay(ctx context.Context, tx *pg.Tx, queue string) (*relay, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find the event table of queue %s: %w", queue, err)
 	}
-	return &relay{tx: tx, queue: queue, table: dataTable(name)}, nil
+	r := &relay{tx: tx, queue: queue, table: dataTable(name), tables: map[string]*replay.Table{}}
+	if !londiste {
+		return r, nil
+	}
+	return r, r.choose(ctx)
+}
+
+// choose finds the tables of which only some events go on, whether or not they are in sync.
+func (r *relay) choose(ctx context.Context) error {
+	names, err := pg.Rows[string](ctx, r.tx, `
+		select table_name
+		  from londiste.table_info
+		 where queue_name = $1 and local and table_attrs ~ '(^|&)(skytools_shard=|handlers?=(shard|part)[(%])'`, r.queue)
+	if err != nil {
+		return fmt.Errorf("look for tables that are sharded: %w", err)
+	}
+	for _, name := range names {
+		registered, err := replay.Lookup(ctx, r.tx, r.queue, name)
+		if err == nil && registered != nil {
+			r.tables[name], err = replay.Load(ctx, r.tx, registered)
+		}
+		if err != nil {
+			return fmt.Errorf("table %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// pass copies an event, unless its row belongs to another shard: what is below this node
+// sees this node's rows alone. Source: contract/londiste.md section 4.3.
+func (r *relay) pass(ctx context.Context, e *replay.Event) error {
+	if len(r.tables) > 0 && e.IsData() {
+		if t := r.tables[e.Table()]; t != nil {
+			ours, err := t.Chooses(e)
+			if err != nil {
+				return fmt.Errorf("event %d: table %s: %w", e.ID, t.Name, err)
+			}
+			if !ours {
+				return nil
+			}
+		}
+	}
+	return r.add(ctx, e)
 }
 
 func dataTable(name string) string { return sql.ParseName(name).Ident() }

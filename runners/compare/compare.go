@@ -348,7 +348,7 @@ func (t *comparison) present(ctx context.Context, p *point, keys []Key, r *Resul
 			switch {
 			case first.insert && there[k.id()]:
 				kinds[k.id()] = Extra
-			case !first.insert && !there[k.id()] && p.table.Where == "":
+			case !first.insert && !there[k.id()] && p.table.Selected() == "":
 				kinds[k.id()] = Missing
 			default:
 				fine = append(fine, k)

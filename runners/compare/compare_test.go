@@ -25,6 +25,7 @@ func TestCompare(t *testing.T) {
 		where      string
 		columns    map[string]string
 		transform  map[string]string
+		shard      string
 		args       []string
 		plant      string // on the leaf; :t is the table there
 		want       []string
@@ -92,6 +93,9 @@ func TestCompare(t *testing.T) {
 			plant: "update :t set size = 9 where nr = 4; delete from :t where nr = 5; insert into :t values (1, 6, 'm6', 0); update :t set email = 'M7', seen = 1 where nr = 7",
 			want:  []string{"changed 4 size: 2 / 9", "changed 7 email: m7 / M7", "extra 6", "missing 5"},
 			notes: []string{`column "more" is only on the provider`, `column "seen" is not replicated (ignore) and not compared`}},
+		{name: "a shard", shard: "key=id&function=public.h&number=1&of=2", args: []string{"ev_extra3='hash='||public.h(id)"},
+			root: "create function h(int) returns int language sql immutable as 'select $1'; create table t (id int primary key, v int); insert into t select n, n from generate_series(1, 900) n",
+			leaf: "create table t (id int primary key, v int)", plant: "delete from :t where id = 5; insert into :t values (4, 4)", want: []string{"extra 4", "missing 5"}},
 		{name: "generated columns", root: "create table t (id int primary key, v int, d int generated always as (v * 2) stored); insert into t values (1, 1)",
 			leaf:  "create table t (id int primary key, v int, d int generated always as (v * 3) stored)",
 			notes: []string{`column "d" is generated on the subscriber and not compared`}},
@@ -122,6 +126,9 @@ func TestCompare(t *testing.T) {
 			attrs := londiste.Dict{}
 			if c.where != "" {
 				attrs[londiste.AttrWhere] = &c.where
+			}
+			if c.shard != "" {
+				attrs.Set(londiste.AttrShard, c.shard)
 			}
 			if c.columns != nil {
 				attrs.Set(londiste.AttrColumns, londiste.DictOf(c.columns).String())

@@ -17,7 +17,7 @@ import (
 // or values, it is a query that gives them these, as the copy does.
 func serverAbove(tx *pg.Tx, r *relation, p *point) (*server, error) {
 	if !p.table.Maps() {
-		return &server{tx: tx, relation: r, where: p.table.Where}, nil
+		return &server{tx: tx, relation: r, where: p.table.Selected()}, nil
 	}
 	filled, err := p.table.Fill(r.Relation, p.subscriber.Relation)
 	if err != nil {
@@ -46,8 +46,8 @@ func serverAbove(tx *pg.Tx, r *relation, p *point) (*server, error) {
 		seen.Columns = append(seen.Columns, c)
 	}
 	view := "select " + strings.Join(texts, ", ") + " from " + r.From(r.name) + " r"
-	if p.table.Where != "" {
-		view += " where (\n" + p.table.Where + "\n)"
+	if p.table.Selected() != "" {
+		view += " where (\n" + p.table.Selected() + "\n)"
 	}
 	return &server{tx: tx, relation: seen, view: view}, nil
 }

@@ -159,7 +159,7 @@ func (c *comparison) readHere(ctx context.Context, tx *pg.Tx, p *point) error {
 	if s.Registered.Dest != c.dest {
 		return errors.New("the table was replaced meanwhile")
 	}
-	t, err := s.Registered.Table()
+	t, err := replay.Load(ctx, tx, s.Registered)
 	if err != nil {
 		return err
 	}

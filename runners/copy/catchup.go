@@ -157,7 +157,7 @@ func (t *Copy) replayBatch(ctx context.Context, s *stand, to int64) (wait time.D
 }
 
 func (t *Copy) apply(ctx context.Context, s *stand, source *replay.Source, b *replay.Batch) error {
-	table, err := s.Registered.Table()
+	table, err := replay.Load(ctx, t.here, s.Registered)
 	if err != nil {
 		return err
 	}

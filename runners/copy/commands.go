@@ -34,10 +34,10 @@ func newCommands(table *replay.Table, dest, source *replay.Relation, from sql.Na
 	}
 	list := " (" + strings.Join(names, ", ") + ")"
 	c := &commands{
-		values: strings.Join(values, ", "), source: source.From(from) + " r", where: table.Where,
+		values: strings.Join(values, ", "), source: source.From(from) + " r", where: table.Selected(),
 		dest: table.Dest.Ident() + list, binary: binarySafe(filled),
 	}
-	if table.Where == "" && !table.Maps() && !source.Partitioned && !generates(filled) {
+	if c.where == "" && !table.Maps() && !source.Partitioned && !generates(filled) {
 		c.plain = from.Ident() + list
 	}
 	return c, nil

@@ -111,6 +111,13 @@ func (a *Applier) Add(ctx context.Context, e *Event) error {
 		a.Stats.Ignored.Add(1)
 		return nil
 	}
+	if ours, err := t.Chooses(e); err != nil || !ours {
+		if err != nil {
+			return a.wrong(e, err)
+		}
+		a.Stats.Ignored.Add(1)
+		return nil
+	}
 	if a.parts(t) {
 		if err := a.Flush(ctx); err != nil {
 			return err

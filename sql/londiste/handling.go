@@ -28,6 +28,8 @@ type Handling struct {
 	Newest   map[string]string `json:"newest,omitempty"`   // of several roots the newer row wins: arguments of merge_on_time
 	Queue    string            `json:"queue,omitempty"`    // events go on into that queue here
 
+	Shard *Shard `json:"shard,omitempty"` // which rows are the node's; nil: all
+
 	Store string `json:"store,omitempty"` // no: inserts become events and are not stored
 }
 
@@ -68,7 +70,10 @@ func ParseHandling(attrs Dict) (h Handling, err error) {
 		}
 		*into = value
 	}
-	return h, nil
+	if text := attrs.Get(AttrShard); text != "" {
+		h.Shard, err = parseShard(text)
+	}
+	return h, err
 }
 
 // readHandler is what a handler of the original does.
@@ -109,6 +114,9 @@ func (h *Handling) readHandler(text string) error {
 		if len(h.Newest) == 0 {
 			h.Newest, h.Function = nil, &Function{Name: MergeOnTime}
 		}
+	case "shard", "part":
+		h.Shard, err = shardOf(p)
+		return err
 	case "londiste":
 	default:
 		return fmt.Errorf("handler %s is not known here", p.Name)
@@ -151,6 +159,17 @@ func (h Handling) Write(attrs Dict) {
 		p.Args.Set("ignore_truncate", "1")
 		delete(attrs, AttrTruncate)
 	}
+	if h.Shard != nil {
+		if q, ok := h.Shard.handler(h.Truncate); ok && (p.Name == "" || p.Name == "londiste") {
+			p = q
+			delete(attrs, AttrTruncate)
+			if h.Truncate == TruncateCascade {
+				attrs.Set(AttrTruncate, h.Truncate)
+			}
+		} else {
+			attrs.Set(AttrShard, h.Shard.dict().String())
+		}
+	}
 	if p.Name != "" {
 		attrs.Set(AttrHandler, p.String())
 	}
@@ -158,23 +177,26 @@ func (h Handling) Write(attrs Dict) {
 
 // Attrs lists the attributes that a handling is read from.
 func (Handling) Attrs() []string {
-	return []string{AttrHandler, "handlers", AttrOnMissing, AttrOnConflict, AttrTruncate, AttrApply}
+	return []string{AttrHandler, "handlers", AttrOnMissing, AttrOnConflict, AttrTruncate, AttrApply, AttrShard}
 }
 
 // Fills reports whether rows of the provider belong into the table here.
 func (h Handling) Fills() bool {
-	return (h.Apply == "" || h.Apply == ApplyBulk) && h.Queue == "" && h.Store == ""
+	return (h.Apply == "" || h.Apply == ApplyBulk) && h.Queue == "" && h.Store == "" && (h.Shard == nil || h.Shard.Replay == "")
 }
 
 // Needs reports whether the table has to be there.
 func (h Handling) Needs() bool { return h.Apply != ApplyVirtual && h.Queue == "" }
 
 // TriggerArgs are arguments that make the node's triggers do their part.
-func (h Handling) TriggerArgs() []string {
-	if h.Store == StoreNo {
-		return []string{"SKIP"}
+func (h Handling) TriggerArgs() (args []string) {
+	if h.Shard != nil {
+		args = append(args, h.Shard.triggerArg())
 	}
-	return nil
+	if h.Store == StoreNo {
+		args = append(args, "SKIP")
+	}
+	return args
 }
 
 // AddArgs are arguments that registration needs beside those.
