@@ -197,6 +197,10 @@ func adoptTable(a *Adoption, database, name string, have tableState) {
 	options = append(options, flowMap("columns", have.Columns)...)
 	options = append(options, flowMap("transform", have.Compute)...)
 	options = append(options, handlingYAML(have.Handling)...)
+	const key = "mask_key: {env: SKYTOOLS_MASK_KEY}  # where it is, nobody has recorded"
+	if hashes(have.Mask) && !slices.Contains(q.settings, key) {
+		q.settings = append(q.settings, key)
+	}
 	if text := have.Attrs[londiste.AttrHandler]; text != "" {
 		t.notes = append(t.notes, "handler "+text+" on "+database+" has no word here and stays")
 	}

@@ -1,7 +1,9 @@
 package planner
 
 import (
+	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -17,6 +19,10 @@ func wantedHandling(h spec.Handling, root bool) londiste.Handling {
 		return londiste.Handling{Store: string(h.Store), Shard: shard}
 	}
 	w := londiste.Handling{Shard: shard, Store: string(h.Store), OnMissing: string(h.OnMissing), OnConflict: string(h.OnConflict), Truncate: string(h.Truncate)}
+	if h.Mask != nil {
+		text, _ := json.Marshal(h.Mask) // words, which the YAML has checked
+		json.Unmarshal(text, &w.Mask)
+	}
 	if a := h.Apply; a != nil {
 		w.Apply, w.Queue, w.Newest = a.Word, a.Queue, a.Newest
 		if a.Function != "" {
@@ -67,6 +73,62 @@ func (t *tableState) readHandling(attrs londiste.Dict) {
 // none: a handler that is not known here.
 func keepsAttr(key string, w *tableState) bool {
 	return !slices.Contains(w.Handling.Attrs(), key) || reflect.ValueOf(w.Handling).IsZero()
+}
+
+func maskYAML(m londiste.Mask) string {
+	var words []string
+	for _, column := range slices.Sorted(maps.Keys(m)) {
+		if r := m[column]; r.Inside != nil {
+			words = append(words, spec.Scalar(column)+":"+maskYAML(r.Inside))
+		} else {
+			words = append(words, spec.Scalar(column)+": "+r.Word)
+		}
+	}
+	if len(words) == 0 {
+		return " {}"
+	}
+	return flow(words)
+}
+
+func hashes(m londiste.Mask) bool {
+	return slices.ContainsFunc(slices.Collect(maps.Values(m)), londiste.Rule.Hashes)
+}
+
+// refuseMask says why a node's mask cannot be: a column that nobody has decided about, or
+// a rule that its column cannot bear.
+func refuseMask(m londiste.Mask, name string, source table) *Diagnostic {
+	if m == nil {
+		return nil
+	}
+	for _, column := range slices.Sorted(maps.Keys(m)) {
+		if !source.has(column) {
+			return &Diagnostic{Code: "no-column", Message: "mask: table " + name + " has no column " + column + " on the root", Try: near(column, source.columns())}
+		}
+	}
+	for _, c := range source.Columns {
+		r, named := m[c.Name]
+		switch {
+		case !named:
+			return &Diagnostic{Code: "mask-incomplete", Message: fmt.Sprintf("mask: column %s of %s has no rule: nothing is kept by mistake", c.Name, name), Try: "write " + c.Name + ": keep, skip or another rule"}
+		case slices.Contains(source.PrimaryKey.Columns, c.Name) && r.Word != "keep" && !(strings.HasPrefix(r.Word, "hash")):
+			return &Diagnostic{Code: "needs-key", Message: fmt.Sprintf("mask: column %s of %s is in the primary key: it can be kept or hashed", c.Name, name)}
+		case strings.HasPrefix(r.Word, "hash") && !oneText(c.Type):
+			return &Diagnostic{Code: "mask-type", Message: fmt.Sprintf("mask: values of type %s (column %s of %s) are written in several ways, and would have several hashes", c.Type, c.Name, name), Try: "write skip, keep or bool"}
+		case r.Inside != nil && c.Type != "json" && c.Type != "jsonb":
+			return &Diagnostic{Code: "mask-type", Message: fmt.Sprintf("mask: column %s of %s is no JSON, and has no members", c.Name, name)}
+		}
+	}
+	return nil
+}
+
+// oneText reports types whose values have the same text in a copy and in every event.
+func oneText(typ string) bool {
+	for _, known := range []string{"smallint", "integer", "bigint", "text", "character varying", "uuid", "numeric", "boolean", "inet", "cidr", "bytea"} {
+		if typ == known || strings.HasPrefix(typ, known+"(") {
+			return true
+		}
+	}
+	return false
 }
 
 // plainArgs replaces options of the trigger that the handling implies, however their names
@@ -120,6 +182,9 @@ func handlingYAML(h londiste.Handling) (options []string) {
 			words = append(words, "replay: no")
 		}
 		options = append(options, "shard:"+flow(words))
+	}
+	if h.Mask != nil {
+		options = append(options, "mask:"+maskYAML(h.Mask))
 	}
 	one("on_missing", h.OnMissing)
 	one("on_conflict", h.OnConflict)

@@ -14,6 +14,7 @@ databases: {hub: {dsn: service=a}, edge: {dsn: service=b}, leaf: {dsn: service=c
 queues:
   mails: {on: leaf}
   shop:
+    mask_key: {env: KEY}
     nodes: {hub: {type: root}, edge: {type: branch, provider: hub}, leaf: {type: leaf, provider: edge}}
     tables:
       public.orders: {apply: APPLY}
@@ -34,6 +35,7 @@ func TestHandlings(t *testing.T) {
 		{"{shard: {key: note}}", "handler=shard%28key%3Dnote%29"},
 		{"{shard: {key: note, replay: no}, truncate: no}", "handler=shard%28disable_replay%3D1%26ignore_truncate%3D1%26key%3Dnote%29"},
 		{"{shard: {key: note, function: public.h}, on: {edge: {shard: {number: 1, of: 2}}, leaf: {shard: {number: 3, of: 4}}}}", "skytools_shard=function%3Dpublic.h%26key%3Dnote%26number%3D1%26of%3D2"},
+		{"{mask: {id: hash64, note: hash}}", "skytools_mask=%7B%22id%22%3A%22hash64%22%2C%22note%22%3A%22hash%22%7D"},
 		{"{truncate: no}", "handler=londiste%28ignore_truncate%3D1%29"},
 		{"{truncate: cascade, on_missing: ignore, on_conflict: overwrite}", "skytools_on_conflict=overwrite&skytools_on_missing=ignore&skytools_truncate=cascade"},
 		{"{on: {hub: {store: no}, edge: {apply: virtual}, leaf: {apply: {queue: mails}, truncate: no}}}", "handler=vtable"},
@@ -92,5 +94,25 @@ func TestVirtualBranch(t *testing.T) {
 	}
 	if change == nil || len(change.Hazards) > 0 {
 		t.Errorf("%+v", change)
+	}
+}
+
+// A mask decides about every column, by rules that the columns can bear.
+func TestRefuseMask(t *testing.T) {
+	for mask, code := range map[string]string{
+		"{id: keep}": "mask-incomplete", "{id: skip, note: keep}": "needs-key", "{id: bool, note: keep}": "needs-key", "{id: keep, note: keep, more: skip}": "no-column",
+		"{id: keep, note: {a: keep}}": "mask-type", "{id: hash32, note: skip}": "",
+	} {
+		set := parseSpec(t, strings.ReplaceAll(handled, "{apply: APPLY}", "{on: {edge: {mask: "+mask+"}}}"))
+		p := newWorld(set).plan(t, set)
+		got := ""
+		for _, d := range p.Diagnostics {
+			if d.Severity == "error" {
+				got = d.Code
+			}
+		}
+		if got != code {
+			t.Errorf("%s: %q, want %q", mask, got, code)
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -53,7 +54,7 @@ var tableKind = Kind[tableState]{
 // here.
 func recopies(o Object[tableState]) bool {
 	return o.Have != nil && o.Want != nil && !o.Want.root && o.Want.Fills() && (!o.Have.Fills() || o.Have.Where != o.Want.Where || o.Have.Dest != o.Want.Dest ||
-		!sameRows(o.Have.Shard, o.Want.Shard) || !maps.Equal(o.Have.Columns, o.Want.Columns) || !maps.Equal(o.Have.Compute, o.Want.Compute))
+		!sameRows(o.Have.Shard, o.Want.Shard) || !reflect.DeepEqual(o.Have.Mask, o.Want.Mask) || !maps.Equal(o.Have.Columns, o.Want.Columns) || !maps.Equal(o.Have.Compute, o.Want.Compute))
 }
 
 func readTable(raw json.RawMessage) (string, tableState, bool, error) {
@@ -218,6 +219,9 @@ func refuseTable(s *Scene, q *spec.Queue, t *spec.Table, name string, n *spec.No
 		return nil
 	}
 	local, ok := structureOf(s, n.Name, orName(dest, name))
+	if refused := refuseMask(w.Mask, name, source); refused != nil {
+		return refused
+	}
 	if refused := refuseMapping(t, name, n, source, local, ok); refused != nil {
 		return refused
 	}

@@ -252,6 +252,20 @@ func handlingOf(s planner.State, under func(string) map[string]any) londiste.Dic
 			h.Shard.Number, h.Shard.Of = new(int(number)), new(int(s["shard.of"].(float64)))
 		}
 	}
+	for path, word := range under("mask") {
+		if h.Mask == nil {
+			h.Mask = londiste.Mask{}
+		}
+		column, member, inside := strings.Cut(path, ".")
+		if !inside {
+			h.Mask[column] = londiste.Rule{Word: word.(string)}
+			continue
+		}
+		if h.Mask[column].Inside == nil {
+			h.Mask[column] = londiste.Rule{Inside: londiste.Mask{}}
+		}
+		h.Mask[column].Inside[member] = londiste.Rule{Word: word.(string)}
+	}
 	for arg, value := range under("newest") {
 		if h.Newest == nil {
 			h.Newest = map[string]string{}

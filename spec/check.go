@@ -144,6 +144,14 @@ func (d *decoder) checkNodes(q *Queue, say func(Pos, string, string, ...any)) {
 			}
 		}
 		for _, n := range q.Nodes {
+			mask, on := t.How(n.Name).Mask, t.On[n.Name]
+			switch {
+			case mask == nil || n.Type == Root || t.State == Absent:
+			case on.Alters():
+				say(t.At, "mask-alone", "table %q: SQL in where:, columns: and transform: would see what mask: hides; on %s write one or the other", t.Name, n.Name)
+			case mask.Hashes() && q.MaskKey == nil:
+				say(t.At, "missing-field", "table %q: its mask hashes values: say where the key is, with mask_key: beside nodes:", t.Name)
+			}
 			if wrong := t.How(n.Name).Shard.wrong(n.Type == Root); wrong != "" && t.State == Present {
 				say(t.At, "bad-shard", "table %q: %s (on %s)", t.Name, wrong, n.Name)
 				break

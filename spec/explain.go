@@ -98,7 +98,7 @@ func typeName(typ any) string {
 			return "list of texts"
 		case "either":
 			return "word or mapping"
-		case "mapping":
+		case "mapping", "anymap":
 			return "mapping"
 		case "textmap":
 			return "mapping from name to text"

@@ -14,6 +14,7 @@ type Handling struct {
 	Apply      *Apply     `json:"apply,omitempty"`
 	Store      Store      `json:"store,omitempty"` // on the root, too
 	Shard      *Shard     `json:"shard,omitempty"`
+	Mask       *Mask      `json:"mask,omitempty"`
 	OnMissing  OnMissing  `json:"on_missing,omitempty"`
 	OnConflict OnConflict `json:"on_conflict,omitempty"`
 	Truncate   Truncate   `json:"truncate,omitempty"`
@@ -35,6 +36,7 @@ func (t *Table) How(node string) Handling {
 		Apply:      cmp.Or(on.Apply, t.Apply),
 		Store:      cmp.Or(on.Store, t.Store),
 		Shard:      on.Shard.over(t.Shard),
+		Mask:       cmp.Or(on.Mask, t.Mask),
 		OnMissing:  cmp.Or(on.OnMissing, t.OnMissing),
 		OnConflict: cmp.Or(on.OnConflict, t.OnConflict),
 		Truncate:   cmp.Or(on.Truncate, t.Truncate),
@@ -67,6 +69,8 @@ func handlingFields[T any](of func(*T) *Handling) []Field[T] {
 			Default: "yes", Example: "no", Into: func(t *T) any { return &of(t).Store }},
 		{Name: "shard", Doc: "Which rows the node has: those whose hash, modulo the number of shards, is the node's number. The table says key and function, each node its number. The root's triggers write the hash of a row into ev_extra3. A branch passes on only its own rows.",
 			Example: "{key: id, number: 0, of: 4}", Hazard: "recopies-table", Into: func(t *T) any { return shardOf{&of(t).Shard} }},
+		{Name: "mask", Doc: "What becomes of values on their way to the node, and on to those below it: a rule for every column. keep, skip, bool (whether it is true), hash (a keyed BLAKE2s hash as uuid), hash32, hash64 (as signed numbers), or a mapping with rules for the members of a JSON object. Columns that come to the table later are left out.",
+			Example: "{id: keep, name: keep, mail: bool, notes: skip, doc: {plan: keep, name: skip}}", Hazard: "recopies-table", Into: func(t *T) any { return maskOf{&of(t).Mask} }},
 		{Name: "on_missing", Doc: "What to do about an update or delete of a row that is not there. error: stop, so that somebody compares the tables; warn: go on, and log how many; ignore: go on. Metrics count them.",
 			Default: "error", Example: "warn", Into: func(t *T) any { return &of(t).OnMissing }},
 		{Name: "on_conflict", Doc: "What to do about an insert of a row whose key is there. error: stop; overwrite: the event wins; keep: the row there stays. Metrics count them. Other unique constraints are not meant.",

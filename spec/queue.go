@@ -20,6 +20,7 @@ type Queue struct {
 	Nodes     Named[Node]     `json:"nodes"`
 	Tables    Named[Table]    `json:"tables"`
 	Sequences Named[Sequence] `json:"sequences"`
+	MaskKey   *Secret         `json:"mask_key,omitempty"` // nil: none
 }
 
 // QueueDefaults are PgQ's own. Source: contract/pgq.md section 1.1.
@@ -68,6 +69,8 @@ func (q *Queue) fields() []Field[Queue] {
 		{Name: "tables", Doc: "Tables replicated from the root, by schema and name; * and ? match any tables of the root.",
 			Example: `{public.orders: , "public.log_*": {create: full}}`,
 			Into:    func(q *Queue) any { return namedOf[Table, *Table]{&q.Tables, "table", relationName} }},
+		{Name: "mask_key", Doc: "The key of the hashes that masks of its tables make. Another key makes other hashes: copy the tables again.", Example: "{env: SHOP_MASK_KEY}",
+			Into: func(q *Queue) any { return maskKeyOf{&q.MaskKey} }},
 		{Name: "sequences", Doc: "Sequences whose values follow the root's.", Example: "[public.orders_id_seq]",
 			Into: func(q *Queue) any { return sequenceList{&q.Sequences} }},
 		{Name: "state", Doc: "absent: drop the queue with everything in it.", Default: "present", Example: "absent", Hazard: "drops-queue",

@@ -80,6 +80,8 @@ func shapeSchema(s shape) map[string]any {
 		return anyOf(list, map[string]any{"type": "string"})
 	case "relations":
 		return namesSchema()
+	case "anymap":
+		return maskSchema(s.entries, 5)
 	case "textmap":
 		entry := map[string]any{"type": "string", "minLength": 1}
 		if len(s.oneOf) > 0 {
@@ -123,6 +125,15 @@ func shapeSchema(s shape) map[string]any {
 		return main
 	}
 	return anyOf(options...)
+}
+
+// maskSchema describes rules by name, with so many levels of them inside each other.
+func maskSchema(entries, levels int) map[string]any {
+	rule := map[string]any{"enum": maskWords}
+	if levels > 0 {
+		rule = anyOf(rule, maskSchema(0, levels-1))
+	}
+	return map[string]any{"type": "object", "additionalProperties": rule, "minProperties": entries}
 }
 
 // entrySchema describes one object of a map or list, or the object itself.

@@ -69,7 +69,7 @@ func (w *Worker) apply(ctx context.Context, s *state, source *replay.Source, b *
 		defer w.applier.End()
 		var queue *relay
 		if s.Type == pgqnode.Branch {
-			if queue, err = newRelay(ctx, tx, w.Queue, w.londiste); err != nil {
+			if queue, err = w.newRelay(ctx, tx); err != nil {
 				return err
 			}
 		}
@@ -113,7 +113,7 @@ func (w *Worker) find(ctx context.Context, tx *pg.Tx, name string) (*replay.Tabl
 	if err != nil || r == nil || !r.Local || r.State != replay.StateOK {
 		return nil, err
 	}
-	return replay.Load(ctx, tx, r)
+	return w.load(ctx, tx, r)
 }
 
 // tick repeats a tick of the provider in the queue of a branch. It is a statement of

@@ -27,6 +27,9 @@ type Config struct {
 	// cascade. Nil: by the location itself.
 	Reach func(ctx context.Context, node, location string) (dsn string, err error)
 
+	// MaskKey answers the key of masks' hashes. Nil: there is none.
+	MaskKey func(ctx context.Context) ([]byte, error)
+
 	Poll      time.Duration // how long to wait for a tick that nobody announces; 0: 1 s
 	Copies    int           // tables copied at a time; 0: 2
 	Sessions  int           // that copy parts of one large table, or make its indexes, at a time; 0: 4

@@ -280,7 +280,7 @@ func (c *copies) copy(ctx context.Context, s *state, t unfinished) {
 	config := tablecopy.Config{
 		Queue: c.w.Queue, Table: t.Table, Worker: s.Worker,
 		Sessions: c.w.Sessions, Piece: c.w.Piece, Limits: c.limits,
-		DSN: c.w.DSN, Reach: c.w.Reach, Changed: c.poke, Log: c.w.Log, Stats: c.w.Stats,
+		DSN: c.w.DSN, Reach: c.w.Reach, MaskKey: c.w.MaskKey, Changed: c.poke, Log: c.w.Log, Stats: c.w.Stats,
 	}
 	c.start(ctx, t.Table, func(ctx context.Context) error { return tablecopy.Run(ctx, config) })
 }

@@ -29,7 +29,8 @@ type relay struct {
 //
 // The table is found without pgq.current_event_table, which refuses a closed queue
 // to sessions that may not take the replica role.
-func newRelay(ctx context.Context, tx *pg.Tx, queue string, londiste bool) (*relay, error) {
+func (w *Worker) newRelay(ctx context.Context, tx *pg.Tx) (*relay, error) {
+	queue := w.Queue
 	if _, err := tx.Exec(ctx, "select txid_current()"); err != nil {
 		return nil, err
 	}
@@ -38,25 +39,41 @@ func newRelay(ctx context.Context, tx *pg.Tx, queue string, londiste bool) (*rel
 		return nil, fmt.Errorf("find the event table of queue %s: %w", queue, err)
 	}
 	r := &relay{tx: tx, queue: queue, table: dataTable(name), tables: map[string]*replay.Table{}}
-	if !londiste {
+	if !w.londiste {
 		return r, nil
 	}
-	return r, r.choose(ctx)
+	return r, w.choose(ctx, r)
 }
 
-// choose finds the tables of which only some events go on, whether or not they are in sync.
-func (r *relay) choose(ctx context.Context) error {
+// load is how a table is handled here, with the key that its mask may need.
+func (w *Worker) load(ctx context.Context, tx *pg.Tx, r *replay.Registered) (*replay.Table, error) {
+	t, err := replay.Load(ctx, tx, r)
+	if err != nil || t.Mask == nil {
+		return t, err
+	}
+	var key []byte
+	if w.MaskKey != nil {
+		if key, err = w.MaskKey(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return t, t.UseKey(key)
+}
+
+// choose finds the tables whose events do not all go on as they are, whether or not they
+// are in sync.
+func (w *Worker) choose(ctx context.Context, r *relay) error {
 	names, err := pg.Rows[string](ctx, r.tx, `
 		select table_name
 		  from londiste.table_info
-		 where queue_name = $1 and local and table_attrs ~ '(^|&)(skytools_shard=|handlers?=(shard|part)[(%])'`, r.queue)
+		 where queue_name = $1 and local and table_attrs ~ '(^|&)(skytools_shard=|skytools_mask=|handlers?=(shard|part)[(%])'`, r.queue)
 	if err != nil {
-		return fmt.Errorf("look for tables that are sharded: %w", err)
+		return fmt.Errorf("look for tables that are sharded or masked: %w", err)
 	}
 	for _, name := range names {
 		registered, err := replay.Lookup(ctx, r.tx, r.queue, name)
 		if err == nil && registered != nil {
-			r.tables[name], err = replay.Load(ctx, r.tx, registered)
+			r.tables[name], err = w.load(ctx, r.tx, registered)
 		}
 		if err != nil {
 			return fmt.Errorf("table %s: %w", name, err)
@@ -65,8 +82,8 @@ func (r *relay) choose(ctx context.Context) error {
 	return nil
 }
 
-// pass copies an event, unless its row belongs to another shard: what is below this node
-// sees this node's rows alone. Source: contract/londiste.md section 4.3.
+// pass copies an event as this node may see it, unless its row belongs to another shard:
+// what is below this node sees what this node has, and no more. Source: contract/londiste.md section 4.3.
 func (r *relay) pass(ctx context.Context, e *replay.Event) error {
 	if len(r.tables) > 0 && e.IsData() {
 		if t := r.tables[e.Table()]; t != nil {
@@ -76,6 +93,11 @@ func (r *relay) pass(ctx context.Context, e *replay.Event) error {
 			}
 			if !ours {
 				return nil
+			}
+			if t.Mask != nil {
+				if e, err = t.Masked(e); err != nil {
+					return fmt.Errorf("event of table %s: %w", t.Name, err)
+				}
 			}
 		}
 	}

@@ -26,6 +26,7 @@ func TestCompare(t *testing.T) {
 		columns    map[string]string
 		transform  map[string]string
 		shard      string
+		mask       string
 		args       []string
 		plant      string // on the leaf; :t is the table there
 		want       []string
@@ -93,6 +94,10 @@ func TestCompare(t *testing.T) {
 			plant: "update :t set size = 9 where nr = 4; delete from :t where nr = 5; insert into :t values (1, 6, 'm6', 0); update :t set email = 'M7', seen = 1 where nr = 7",
 			want:  []string{"changed 4 size: 2 / 9", "changed 7 email: m7 / M7", "extra 6", "missing 5"},
 			notes: []string{`column "more" is only on the provider`, `column "seen" is not replicated (ignore) and not compared`}},
+		{name: "a mask", mask: `{"id": "keep", "mail": "skip", "ok": "bool", "v": "keep"}`,
+			root: "create table t (id int primary key, mail text, ok text, v int); insert into t select n, 'secret', n, n from generate_series(1, 300) n",
+			leaf: "create table t (id int primary key, mail text, ok bool, v int)", plant: "update :t set v = 0, ok = null where id = 5; delete from :t where id = 6",
+			want: []string{"changed 5 v: 5 / 0", "missing 6"}, notes: []string{`column "mail" has a mask and is not compared`, `column "ok" has a mask and is not compared`}},
 		{name: "a shard", shard: "key=id&function=public.h&number=1&of=2", args: []string{"ev_extra3='hash='||public.h(id)"},
 			root: "create function h(int) returns int language sql immutable as 'select $1'; create table t (id int primary key, v int); insert into t select n, n from generate_series(1, 900) n",
 			leaf: "create table t (id int primary key, v int)", plant: "delete from :t where id = 5; insert into :t values (4, 4)", want: []string{"extra 4", "missing 5"}},
@@ -126,6 +131,9 @@ func TestCompare(t *testing.T) {
 			attrs := londiste.Dict{}
 			if c.where != "" {
 				attrs[londiste.AttrWhere] = &c.where
+			}
+			if c.mask != "" {
+				attrs.Set(londiste.AttrMask, c.mask)
 			}
 			if c.shard != "" {
 				attrs.Set(londiste.AttrShard, c.shard)

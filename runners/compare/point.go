@@ -122,12 +122,22 @@ func (c *comparison) complete(ctx context.Context, above *pg.Tx, p *point) error
 	if err := c.openAbove(ctx, above, p); err != nil {
 		return fmt.Errorf("provider %s: %w", c.Provider.Name, err)
 	}
-	s, err := shapeOf(p.provider.relation, p.subscriber.relation, ignoredHere(p.table, slices.Concat(c.Ignore, c.ignored)))
+	s, err := shapeOf(p.provider.relation, p.subscriber.relation, ignoredHere(p.table, slices.Concat(c.Ignore, c.ignored)), maskedOf(p))
 	if err != nil {
 		return err
 	}
 	p.provider.shape, p.subscriber.shape = s, s
 	return c.between(ctx, above, p)
+}
+
+// maskedOf are the columns whose values do not come as they are.
+func maskedOf(p *point) (columns []string) {
+	for _, c := range p.provider.Columns {
+		if p.table.Mask != nil && p.table.Mask[c.Name].Word != "keep" {
+			columns = append(columns, c.Name)
+		}
+	}
+	return columns
 }
 
 // hold keeps a table as it is until the transaction ends; readers and writers are not in

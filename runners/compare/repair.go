@@ -230,6 +230,9 @@ func (t *comparison) mendOnce(ctx context.Context, rows []Key, kinds []string) (
 		if err := t.readHere(ctx, here, p); err != nil {
 			return fmt.Errorf("subscriber %s: %w", t.Subscriber.Name, err)
 		}
+		if p.table.Mask != nil {
+			return errors.New("the table has a mask, and a repair would write what that hides: copy it again (resync)")
+		}
 		return t.above.Snapshot(ctx, func(above *pg.Tx) error {
 			if err := t.complete(ctx, above, p); err != nil {
 				return err

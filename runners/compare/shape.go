@@ -51,10 +51,11 @@ type shape struct {
 	notes    []string
 }
 
-// shapeOf decides what can be compared. Ignored are columns that are not replicated.
-func shapeOf(provider, subscriber *relation, ignored []string) (*shape, error) {
+// shapeOf decides what can be compared. Ignored are columns that are not replicated,
+// masked are those that have other values here.
+func shapeOf(provider, subscriber *relation, ignored, masked []string) (*shape, error) {
 	s := &shape{bytewise: map[string]bool{}, hex: provider.encoding != subscriber.encoding}
-	var alone, generated, skipped []string
+	var alone, generated, skipped, hidden []string
 	for _, c := range provider.Columns {
 		here := subscriber.Column(c.Name)
 		switch {
@@ -63,6 +64,10 @@ func shapeOf(provider, subscriber *relation, ignored []string) (*shape, error) {
 			continue
 		case here.Generated:
 			generated = append(generated, c.Name)
+			continue
+		}
+		if slices.Contains(masked, c.Name) {
+			hidden = append(hidden, c.Name)
 			continue
 		}
 		s.filled = append(s.filled, c.Name)
@@ -83,6 +88,9 @@ func shapeOf(provider, subscriber *relation, ignored []string) (*shape, error) {
 		return nil, fmt.Errorf("%s has no primary key on the provider", provider.name)
 	}
 	for _, name := range s.key {
+		if slices.Contains(hidden, name) {
+			return nil, fmt.Errorf("column %s of the primary key has a mask: nobody can say which rows belong together", sql.Ident(name))
+		}
 		if !slices.Contains(s.compared, name) {
 			return nil, fmt.Errorf("%s lacks column %s of the provider's primary key, or generates it", subscriber.name, sql.Ident(name))
 		}
@@ -100,6 +108,7 @@ func shapeOf(provider, subscriber *relation, ignored []string) (*shape, error) {
 	s.note("is only on the provider", alone...)
 	s.note("is only on the subscriber", more...)
 	s.note("is generated on the subscriber and not compared", generated...)
+	s.note("has a mask and is not compared", hidden...)
 	s.note("is not replicated (ignore) and not compared", skipped...)
 	return s, nil
 }

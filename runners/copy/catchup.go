@@ -157,7 +157,7 @@ func (t *Copy) replayBatch(ctx context.Context, s *stand, to int64) (wait time.D
 }
 
 func (t *Copy) apply(ctx context.Context, s *stand, source *replay.Source, b *replay.Batch) error {
-	table, err := replay.Load(ctx, t.here, s.Registered)
+	table, err := t.load(ctx, s)
 	if err != nil {
 		return err
 	}

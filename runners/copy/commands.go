@@ -2,6 +2,7 @@ package tablecopy
 
 import (
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -15,7 +16,8 @@ type commands struct {
 	source string // the table to copy from, as FROM names it
 	plain  string // the same as COPY names it, with its columns; empty: COPY would refuse it, or take too much
 	where  string
-	dest   string // with its columns
+	dest   string                    // with its columns
+	change func(io.Reader) io.ReadCloser // what happens to the rows on their way
 	binary bool
 }
 
@@ -25,6 +27,9 @@ func newCommands(table *replay.Table, dest, source *replay.Relation, from sql.Na
 	if err != nil {
 		return nil, err
 	}
+	if table.Mask != nil { // which has no columns of other names
+		filled = slices.DeleteFunc(filled, func(f replay.Filled) bool { return table.Hides(f.Column.Name) })
+	}
 	if len(filled) == 0 {
 		return nil, fmt.Errorf("%s and %s of the source have no column in common", table.Dest, from)
 	}
@@ -32,15 +37,26 @@ func newCommands(table *replay.Table, dest, source *replay.Relation, from sql.Na
 	for _, f := range filled {
 		values, names = append(values, f.SQL), append(names, sql.Ident(f.Column.Name))
 	}
+	change := func(r io.Reader) io.ReadCloser { return io.NopCloser(r) }
+	if table.Mask != nil {
+		change = func(r io.Reader) io.ReadCloser { return table.MaskRows(r, plainNames(filled)) }
+	}
 	list := " (" + strings.Join(names, ", ") + ")"
 	c := &commands{
 		values: strings.Join(values, ", "), source: source.From(from) + " r", where: table.Selected(),
-		dest: table.Dest.Ident() + list, binary: binarySafe(filled),
+		dest: table.Dest.Ident() + list, change: change, binary: table.Mask == nil && binarySafe(filled),
 	}
 	if c.where == "" && !table.Maps() && !source.Partitioned && !generates(filled) {
 		c.plain = from.Ident() + list
 	}
 	return c, nil
+}
+
+func plainNames(filled []replay.Filled) (names []string) {
+	for _, f := range filled {
+		names = append(names, f.Column.Name)
+	}
+	return names
 }
 
 // generates reports whether the source generates one of the columns: COPY of a table

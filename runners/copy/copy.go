@@ -75,6 +75,7 @@ type Config struct {
 	Worker       string // the node's consumer
 	DSN          func(ctx context.Context) (string, error)
 	Reach        func(ctx context.Context, node, location string) (string, error)
+	MaskKey      func(ctx context.Context) ([]byte, error) // of masks' hashes; may be nil
 	Sessions     int      // that copy parts of a large table, or make its indexes, at a time; 0: 4
 	Piece        int64    // bytes of a large table that are copied at a time; 0: 128 MiB
 	Limits       []*Limit // beside the table's own
@@ -214,6 +215,21 @@ func (t *Copy) dialHere(ctx context.Context) (*pg.Conn, error) {
 	}
 	t.replica.Store(replica)
 	return conn, nil
+}
+
+// load is how the table is handled here.
+func (t *Copy) load(ctx context.Context, s *stand) (*replay.Table, error) {
+	table, err := replay.Load(ctx, t.here, s.Registered)
+	if err != nil || table.Mask == nil {
+		return table, err
+	}
+	var key []byte
+	if t.MaskKey != nil {
+		if key, err = t.MaskKey(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return table, table.UseKey(key)
 }
 
 func (t *Copy) app() string { return "skytools copy " + t.Queue + " " + t.Table }

@@ -206,7 +206,7 @@ func (t *Copy) movePieces(ctx context.Context, c *commands, d *dropped, snapshot
 // the table: see [dropped].
 func (t *Copy) movePiece(ctx context.Context, above *pg.Tx, here *pg.Conn, c *commands, d *dropped, part pages) (rows int64, err error) {
 	err = here.Write(ctx, func(tx *pg.Tx) error {
-		if rows, err = t.stream(ctx, above, c.out(part), tx, c.in(false)); err != nil {
+		if rows, err = t.stream(ctx, above, c, part, tx, false); err != nil {
 			return err
 		}
 		n, err := tx.Exec(ctx, `

@@ -22,7 +22,7 @@ var errNotReady = errors.New("the table is not in sync there")
 // copy copies the rows. All of it, with the state that follows, is one transaction
 // here: a crash leaves the table as it was before.
 func (t *Copy) copy(ctx context.Context, s *stand) (wait time.Duration, done bool, err error) {
-	table, err := replay.Load(ctx, t.here, s.Registered)
+	table, err := t.load(ctx, s)
 	if err != nil {
 		return 0, false, err
 	}
@@ -297,7 +297,7 @@ func (t *Copy) pump(ctx context.Context, tx *pg.Tx, table *replay.Table, dest *r
 		if snapshot, c, err = t.survey(ctx, above, table, dest, from); err != nil {
 			return err
 		}
-		rows, err = t.stream(ctx, above, c.out(pages{}), tx, c.in(freeze))
+		rows, err = t.stream(ctx, above, c, pages{}, tx, freeze)
 		return err
 	})
 	return snapshot, rows, t.about(err, from)
@@ -330,16 +330,18 @@ func (t *Copy) survey(ctx context.Context, above *pg.Tx, table *replay.Table, de
 
 // stream connects the two COPY commands. When one fails, the other is ended by the
 // error; the first cause is reported.
-func (t *Copy) stream(ctx context.Context, above *pg.Tx, out string, here *pg.Tx, in string) (int64, error) {
+func (t *Copy) stream(ctx context.Context, above *pg.Tx, c *commands, part pages, here *pg.Tx, freeze bool) (int64, error) {
 	p := newPipe()
 	sent := make(chan error, 1)
 	go func() {
-		_, err := above.CopyOut(ctx, limited{ctx, p, t.limits}, out)
+		_, err := above.CopyOut(ctx, limited{ctx, p, t.limits}, c.out(part))
 		p.finish(err) // nil: end of rows
 		sent <- err
 	}()
-	rows, err := here.CopyIn(ctx, p, in)
+	changed := c.change(p)
+	rows, err := here.CopyIn(ctx, changed, c.in(freeze))
 	p.stop()
+	changed.Close()
 	if failed := <-sent; failed != nil && !errors.Is(failed, errReceiver) {
 		return 0, failed
 	}

@@ -206,6 +206,14 @@ func (t *target) add(a *Applier, e *Event, k *kind) error {
 	if err != nil {
 		return fmt.Errorf("read its data: %w", err)
 	}
+	if t.Mask != nil {
+		if k.format == formatSQL {
+			return fmt.Errorf("a mask needs the columns of rows, which sqltriga does not write: use logutriga or jsontriga")
+		}
+		if fields, err = t.masked(fields); err != nil {
+			return err
+		}
+	}
 	c := change{event: e.ID, op: k.op, shape: t.shape(fields), keys: keys, values: a.values(fields)}
 	if k.format == formatSQL {
 		if k.op == opInsert {

@@ -19,6 +19,7 @@ type Table struct {
 	Seen  Snapshot // events that are visible in it were copied with the table; zero: none
 	londiste.Handling
 	Mapping
+	key []byte // of the mask's hashes
 }
 
 // A Column is a column of a table here.

@@ -1,6 +1,7 @@
 package londiste
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -29,6 +30,8 @@ type Handling struct {
 	Queue    string            `json:"queue,omitempty"`    // events go on into that queue here
 
 	Shard *Shard `json:"shard,omitempty"` // which rows are the node's; nil: all
+
+	Mask Mask `json:"mask,omitempty"` // what becomes of values; nil: all stay
 
 	Store string `json:"store,omitempty"` // no: inserts become events and are not stored
 }
@@ -71,9 +74,16 @@ func ParseHandling(attrs Dict) (h Handling, err error) {
 		*into = value
 	}
 	if text := attrs.Get(AttrShard); text != "" {
-		h.Shard, err = parseShard(text)
+		if h.Shard, err = parseShard(text); err != nil {
+			return h, err
+		}
 	}
-	return h, err
+	if text := attrs.Get(AttrMask); text != "" {
+		if err = json.Unmarshal([]byte(text), &h.Mask); err != nil {
+			return h, fmt.Errorf("table attribute %s: %w", AttrMask, err)
+		}
+	}
+	return h, nil
 }
 
 // readHandler is what a handler of the original does.
@@ -117,6 +127,8 @@ func (h *Handling) readHandler(text string) error {
 	case "shard", "part":
 		h.Shard, err = shardOf(p)
 		return err
+	case "obfuscate":
+		return errors.New("handler obfuscate keeps its rules in a file that only its worker has: declare them (mask)")
 	case "londiste":
 	default:
 		return fmt.Errorf("handler %s is not known here", p.Name)
@@ -159,6 +171,10 @@ func (h Handling) Write(attrs Dict) {
 		p.Args.Set("ignore_truncate", "1")
 		delete(attrs, AttrTruncate)
 	}
+	if h.Mask != nil {
+		text, _ := json.Marshal(h.Mask) // texts cannot fail
+		attrs.Set(AttrMask, string(text))
+	}
 	if h.Shard != nil {
 		if q, ok := h.Shard.handler(h.Truncate); ok && (p.Name == "" || p.Name == "londiste") {
 			p = q
@@ -177,7 +193,7 @@ func (h Handling) Write(attrs Dict) {
 
 // Attrs lists the attributes that a handling is read from.
 func (Handling) Attrs() []string {
-	return []string{AttrHandler, "handlers", AttrOnMissing, AttrOnConflict, AttrTruncate, AttrApply, AttrShard}
+	return []string{AttrHandler, "handlers", AttrOnMissing, AttrOnConflict, AttrTruncate, AttrApply, AttrShard, AttrMask}
 }
 
 // Fills reports whether rows of the provider belong into the table here.

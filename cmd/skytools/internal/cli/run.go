@@ -178,7 +178,7 @@ func loopsOf(set *spec.Set, f *runFlags, log hclog.Logger) ([]group.Loop, []prom
 				w := cascade.New(cascade.Config{
 					Queue: q.Name, Copies: f.copies, Sessions: f.pieces, Rate: int64(q.CopyRate), Log: log.Named(name), Stats: s,
 					DSN:   func(ctx context.Context) (string, error) { return direct(set)(ctx, n.Name) },
-					Reach: reachNode(set),
+					Reach: reachNode(set), MaskKey: maskKey(&q),
 				})
 				defer w.Close()
 				return w.Run(ctx)
@@ -251,6 +251,17 @@ func reachNode(set *spec.Set) func(context.Context, string, string) (string, err
 			return direct(set)(ctx, node)
 		}
 		return location, nil
+	}
+}
+
+// maskKey reads the key of a queue's masks; nil: there is none.
+func maskKey(q *spec.Queue) func(context.Context) ([]byte, error) {
+	if q.MaskKey == nil {
+		return nil
+	}
+	return func(ctx context.Context) ([]byte, error) {
+		key, err := q.MaskKey.Reveal(ctx)
+		return []byte(key), err
 	}
 }
 
