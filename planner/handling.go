@@ -24,6 +24,15 @@ func wantedHandling(h spec.Handling, root bool) londiste.Handling {
 		json.Unmarshal(text, &w.Mask)
 	}
 	if a := h.Apply; a != nil {
+		if p := a.Parts; p != nil {
+			w.Parts = &londiste.Parts{By: string(p.By), Field: p.Field, Period: string(p.Period), Rows: string(p.Rows), Events: p.Events, Create: p.Create, Retention: p.Retention}
+			if p.SkipOld {
+				w.Parts.SkipOld = "yes"
+			}
+			if p.Create == londiste.CreatePart {
+				w.Parts.Create = ""
+			}
+		}
 		w.Apply, w.Queue, w.Newest = a.Word, a.Queue, a.Newest
 		if a.Function != "" {
 			w.Function = &londiste.Function{Name: a.Function, Conf: a.Conf}
@@ -73,6 +82,22 @@ func (t *tableState) readHandling(attrs londiste.Dict) {
 // none: a handler that is not known here.
 func keepsAttr(key string, w *tableState) bool {
 	return !slices.Contains(w.Handling.Attrs(), key) || reflect.ValueOf(w.Handling).IsZero()
+}
+
+func partsYAML(p *londiste.Parts) string {
+	var words []string
+	for _, w := range [][2]string{{"by", p.By}, {"field", p.Field}, {"period", p.Period}, {"rows", p.Rows}, {"create", p.Create}, {"retention", p.Retention}} {
+		if w[1] != "" {
+			words = append(words, w[0]+": "+spec.Scalar(w[1]))
+		}
+	}
+	if len(p.Events) > 0 {
+		words = append(words, "events: "+spec.FlowList(p.Events))
+	}
+	if p.SkipOld != "" {
+		words = append(words, "skip_old: true")
+	}
+	return flow(words)
 }
 
 func maskYAML(m londiste.Mask) string {
@@ -165,6 +190,8 @@ func handlingYAML(h londiste.Handling) (options []string) {
 		options = append(options, "apply: {function: "+spec.Scalar(h.Function.Name)+conf+"}")
 	case h.Newest != nil:
 		options = append(options, "apply: {"+strings.Join(flowMap("newest", h.Newest), "")+"}")
+	case h.Parts != nil:
+		options = append(options, "apply: {parts:"+partsYAML(h.Parts)+"}")
 	case h.Queue != "":
 		options = append(options, "apply: {queue: "+spec.Scalar(h.Queue)+"}")
 	}

@@ -252,6 +252,10 @@ func handlingOf(s planner.State, under func(string) map[string]any) londiste.Dic
 			h.Shard.Number, h.Shard.Of = new(int(number)), new(int(s["shard.of"].(float64)))
 		}
 	}
+	if parts := under("parts"); len(parts) > 0 {
+		text, _ := json.Marshal(parts)
+		json.Unmarshal(text, &h.Parts)
+	}
 	for path, word := range under("mask") {
 		if h.Mask == nil {
 			h.Mask = londiste.Mask{}

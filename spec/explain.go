@@ -32,6 +32,7 @@ func topics() map[string]topic {
 	add("table", (*Table)(nil).about(), describe[Table, *Table]())
 	add("table.on", (*OnNode)(nil).about(), describe[OnNode, *OnNode]())
 	add("table.apply", (*Apply)(nil).about(), describe[Apply, *Apply]())
+	add("table.apply.parts", (*Parts)(nil).about(), describe[Parts, *Parts]())
 	add("table.shard", (*Shard)(nil).about(), describe[Shard, *Shard]())
 	add("sequence", (*Sequence)(nil).about(), describe[Sequence, *Sequence]())
 	add("allow", allowList{}.shape().doc, allowList{}.shape().fields)

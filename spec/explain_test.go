@@ -36,20 +36,21 @@ func TestExamplesParse(t *testing.T) {
 	const databases = "databases:\n  hub: {dsn: service=hub}\n  edge1: {dsn: service=edge1}\n  report: {dsn: service=report}\n"
 	const nodes = "nodes: {hub: {type: root}, edge1: {type: branch, provider: hub}, report: {type: leaf, provider: edge1}}"
 	places := map[string]string{
-		"cluster":     "KEY: VALUE\n",
-		"database":    databases + "  more: {dsn: service=x, KEY: VALUE}\n",
-		"queue":       databases + "queues: {q: {on: hub, KEY: VALUE}}\n",
-		"consumer":    databases + "queues: {q: {" + nodes + ", consumers: {c: {KEY: VALUE}}}}\n",
-		"forward":     databases + "queues: {q: {" + nodes + ", forward: {f: {split: ev_type, KEY: VALUE}}}}\n",
-		"capture":     databases + "queues: {q: {on: hub, capture: {public.t: {KEY: VALUE}}}}\n",
-		"node":        databases + "queues: {q: {nodes: {hub: {type: root}, edge1: {type: branch, provider: hub, KEY: VALUE}}}}\n",
-		"table":       databases + "queues: {q: {" + nodes + ", tables: {public.t: {KEY: VALUE}}}}\n",
-		"table.on":    databases + "queues: {q: {" + nodes + ", tables: {public.t: {on: {edge1: {KEY: VALUE}}}}}}\n",
-		"table.apply": databases + "queues: {q: {" + nodes + ", tables: {public.t: {apply: {function: public.f, KEY: VALUE}}}}}\n",
-		"table.shard": databases + "queues: {q: {" + nodes + ", tables: {public.t: {shard: {key: id, number: 0, of: 4}, on: {edge1: {shard: {KEY: VALUE}}}}}}}\n",
-		"sequence":    databases + "queues: {q: {" + nodes + ", sequences: {public.s: {KEY: VALUE}}}}\n",
-		"allow":       databases + "allow: [{CODE, because: b, until: 2026-01-01, KEY: VALUE}]\n",
-		"ignore":      databases + "ignore: [{address: queue/x@hub, until: 2026-01-01, KEY: VALUE}]\n",
+		"cluster":           "KEY: VALUE\n",
+		"database":          databases + "  more: {dsn: service=x, KEY: VALUE}\n",
+		"queue":             databases + "queues: {q: {on: hub, KEY: VALUE}}\n",
+		"consumer":          databases + "queues: {q: {" + nodes + ", consumers: {c: {KEY: VALUE}}}}\n",
+		"forward":           databases + "queues: {q: {" + nodes + ", forward: {f: {split: ev_type, KEY: VALUE}}}}\n",
+		"capture":           databases + "queues: {q: {on: hub, capture: {public.t: {KEY: VALUE}}}}\n",
+		"node":              databases + "queues: {q: {nodes: {hub: {type: root}, edge1: {type: branch, provider: hub, KEY: VALUE}}}}\n",
+		"table":             databases + "queues: {q: {" + nodes + ", tables: {public.t: {KEY: VALUE}}}}\n",
+		"table.on":          databases + "queues: {q: {" + nodes + ", tables: {public.t: {on: {edge1: {KEY: VALUE}}}}}}\n",
+		"table.apply":       databases + "queues: {q: {" + nodes + ", tables: {public.t: {apply: {function: public.f, KEY: VALUE}}}}}\n",
+		"table.apply.parts": databases + "queues: {q: {" + nodes + ", tables: {public.t: {apply: {parts: {by: event_time, KEY: VALUE}}}}}}\n",
+		"table.shard":       databases + "queues: {q: {" + nodes + ", tables: {public.t: {shard: {key: id, number: 0, of: 4}, on: {edge1: {shard: {KEY: VALUE}}}}}}}\n",
+		"sequence":          databases + "queues: {q: {" + nodes + ", sequences: {public.s: {KEY: VALUE}}}}\n",
+		"allow":             databases + "allow: [{CODE, because: b, until: 2026-01-01, KEY: VALUE}]\n",
+		"ignore":            databases + "ignore: [{address: queue/x@hub, until: 2026-01-01, KEY: VALUE}]\n",
 	}
 	for name, topic := range topics() {
 		f := topic.field
@@ -68,6 +69,9 @@ func TestExamplesParse(t *testing.T) {
 			if key, _, _ := strings.Cut(given, ":"); key == f.name || key == "split" && f.name == "to" || key == "on" && kind == "queue" && (f.name == "nodes" || f.name == "tables" || f.name == "sequences") {
 				doc = strings.Replace(doc, given, "", 1)
 			}
+		}
+		if kind == "table.apply.parts" && (f.name == "by" || f.name == "field") {
+			doc = strings.Replace(doc, "by: event_time, ", map[string]string{"field": "by: field, "}[f.name], 1)
 		}
 		if kind == "table.apply" && f.name != "conf" { // the one that needs another
 			doc = strings.Replace(doc, "function: public.f, ", "", 1)

@@ -63,7 +63,7 @@ func (t *Table) How(node string) Handling {
 func handlingFields[T any](of func(*T) *Handling) []Field[T] {
 	return []Field[T]{
 		{Name: "apply", Doc: "What the changes are for. rows: the table there follows; bulk: the same, and the original's workers load it by COPY; nothing: the table there is left alone; virtual: there need not be a table, the node only passes the changes on; " +
-			"or what else is done with them: {function: NAME}, {newest: {timefield: COLUMN}}, {queue: NAME}.",
+			"or what else is done with them: {function: NAME}, {newest: {timefield: COLUMN}}, {queue: NAME}, {parts: ...}.",
 			Default: "rows", Example: "{queue: mails}", Hazard: "recopies-table", Into: func(t *T) any { return applyOf{&of(t).Apply} }},
 		{Name: "store", Doc: "no: rows that are inserted become events and are not stored. On the root the table is a way into the queue; on other nodes it is left alone.",
 			Default: "yes", Example: "no", Into: func(t *T) any { return &of(t).Store }},
@@ -87,6 +87,7 @@ type Apply struct {
 	Conf     string            `json:"conf,omitempty"`     // its first argument
 	Newest   map[string]string `json:"newest,omitempty"`   // arguments of merge_on_time
 	Queue    string            `json:"queue,omitempty"`    // events go on into that queue there
+	Parts    *Parts            `json:"parts,omitempty"`    // rows are spread over tables by time
 }
 
 var applyWords = []string{"rows", "bulk", "nothing", "virtual"}
@@ -104,6 +105,8 @@ func (a *Apply) fields() []Field[Apply] {
 			Example: "{timefield: changed_at}", Into: func(a *Apply) any { return textMap{&a.Newest, "newest", false} }},
 		{Name: "queue", Doc: "A queue in the node's database into which the events go on. There need not be a table.", Example: "mails",
 			Into: func(a *Apply) any { return &a.Queue }},
+		{Name: "parts", Doc: "Rows are spread over tables by time, one for each period, which are made when they are needed.", Example: "{by: event_time, period: month, rows: keep_latest}",
+			Into: func(a *Apply) any { return partsOf{&a.Parts} }},
 	}
 }
 
@@ -135,7 +138,7 @@ func (a applyOf) decode(d *decoder, n *yaml.Node) {
 	for _, s := range []struct {
 		key string
 		is  bool
-	}{{"function", got.Function != ""}, {"newest", got.Newest != nil}, {"queue", got.Queue != ""}} {
+	}{{"function", got.Function != ""}, {"newest", got.Newest != nil}, {"queue", got.Queue != ""}, {"parts", got.Parts != nil}} {
 		if s.is {
 			said = append(said, s.key)
 		}
@@ -143,7 +146,7 @@ func (a applyOf) decode(d *decoder, n *yaml.Node) {
 	switch {
 	case len(d.problems) > before:
 	case len(said) != 1:
-		d.fail(n, "one-purpose", "apply: name exactly one of function, newest and queue; found %s", cmp.Or(strings.Join(said, " and "), "none"))
+		d.fail(n, "one-purpose", "apply: name exactly one of function, newest, queue and parts; found %s", cmp.Or(strings.Join(said, " and "), "none"))
 	case got.Conf != "" && got.Function == "":
 		d.fail(n, "one-purpose", "apply: conf is for a function")
 	}

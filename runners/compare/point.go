@@ -97,7 +97,7 @@ func destOf(ctx context.Context, conn *pg.Conn, queue, table string) (dest sql.N
 	if err != nil {
 		return sql.Name{}, false, err
 	}
-	return s.Registered.Dest, s.Type != pgqnode.Root && !t.Fills(), nil
+	return s.Registered.Dest, s.Type != pgqnode.Root && (!t.Fills() || t.Parts != nil), nil
 }
 
 // at opens the two snapshots and calls f. The subscriber's comes first: its position is

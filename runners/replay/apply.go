@@ -129,6 +129,9 @@ func (a *Applier) Add(ctx context.Context, e *Event) error {
 	if k.op == opTruncate {
 		return a.truncate(ctx, e, t)
 	}
+	if t.Parts != nil {
+		return a.route(ctx, t, e, k)
+	}
 	if err := t.add(a, e, k); err != nil {
 		return a.wrong(e, err)
 	}
@@ -418,6 +421,9 @@ func (a *Applier) truncate(ctx context.Context, e *Event, t *target) error {
 		}
 	}
 	text := "truncate " + t.rel.From(t.Dest)
+	if t.Parts != nil { // with its parts
+		text = "truncate " + t.Dest.Ident()
+	}
 	if t.Truncate == londiste.TruncateCascade {
 		text += " cascade"
 	}

@@ -41,11 +41,14 @@ func ParseHandler(text string) (Handler, error) {
 		return Handler{}, fmt.Errorf("handler %q: the closing parenthesis is missing", text)
 	}
 	known, found := argsOf[name]
+	if _, _, _, _, dispatches := presets(name); dispatches {
+		known, found = dispatchArgs, true
+	}
 	if !found {
 		return Handler{}, fmt.Errorf("handler %q is not known here (%s are)", name, strings.Join(slices.Sorted(maps.Keys(argsOf)), ", "))
 	}
 	args = strings.TrimSuffix(args, ")")
-	if !strings.Contains(args, "&") {
+	if !strings.Contains(args, "&") && strings.Count(args, ",") == strings.Count(args, "=")-1 {
 		args = strings.ReplaceAll(args, ",", "&") // older installations
 	}
 	d, err := ParseDict(args)

@@ -27,6 +27,7 @@ type Handling struct {
 	Apply    string            `json:"apply,omitempty"`
 	Function *Function         `json:"function,omitempty"` // called with each event
 	Newest   map[string]string `json:"newest,omitempty"`   // of several roots the newer row wins: arguments of merge_on_time
+	Parts    *Parts            `json:"parts,omitempty"`    // rows are spread over tables by time
 	Queue    string            `json:"queue,omitempty"`    // events go on into that queue here
 
 	Shard *Shard `json:"shard,omitempty"` // which rows are the node's; nil: all
@@ -76,6 +77,14 @@ func ParseHandling(attrs Dict) (h Handling, err error) {
 	if text := attrs.Get(AttrShard); text != "" {
 		if h.Shard, err = parseShard(text); err != nil {
 			return h, err
+		}
+	}
+	if text := attrs.Get(AttrParts); text != "" {
+		if err = json.Unmarshal([]byte(text), &h.Parts); err == nil {
+			err = h.Parts.Check()
+		}
+		if err != nil {
+			return h, fmt.Errorf("table attribute %s: %w", AttrParts, err)
 		}
 	}
 	if text := attrs.Get(AttrMask); text != "" {
@@ -131,7 +140,7 @@ func (h *Handling) readHandler(text string) error {
 		return errors.New("handler obfuscate keeps its rules in a file that only its worker has: declare them (mask)")
 	case "londiste":
 	default:
-		return fmt.Errorf("handler %s is not known here", p.Name)
+		return h.readDispatch(p)
 	}
 	return nil
 }
@@ -171,6 +180,10 @@ func (h Handling) Write(attrs Dict) {
 		p.Args.Set("ignore_truncate", "1")
 		delete(attrs, AttrTruncate)
 	}
+	if h.Parts != nil { // the original's newest version cannot use its own handlers for that
+		text, _ := json.Marshal(h.Parts)
+		attrs.Set(AttrParts, string(text))
+	}
 	if h.Mask != nil {
 		text, _ := json.Marshal(h.Mask) // texts cannot fail
 		attrs.Set(AttrMask, string(text))
@@ -193,7 +206,7 @@ func (h Handling) Write(attrs Dict) {
 
 // Attrs lists the attributes that a handling is read from.
 func (Handling) Attrs() []string {
-	return []string{AttrHandler, "handlers", AttrOnMissing, AttrOnConflict, AttrTruncate, AttrApply, AttrShard, AttrMask}
+	return []string{AttrHandler, "handlers", AttrOnMissing, AttrOnConflict, AttrTruncate, AttrApply, AttrShard, AttrMask, AttrParts}
 }
 
 // Fills reports whether rows of the provider belong into the table here.
