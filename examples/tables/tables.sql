@@ -11,3 +11,17 @@ create table public.orders (
     customer  bigint not null references public.customers,
     amount    numeric(12,2) not null
 );
+
+create table public.visits (
+    id     bigint primary key,
+    at     timestamptz not null,
+    mail   text,
+    page   text,
+    agent  text
+);
+
+create table public.mails (
+    id       bigint primary key,
+    rcpt     text not null,
+    subject  text not null
+);
