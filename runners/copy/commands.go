@@ -16,7 +16,7 @@ type commands struct {
 	source string // the table to copy from, as FROM names it
 	plain  string // the same as COPY names it, with its columns; empty: COPY would refuse it, or take too much
 	where  string
-	dest   string                    // with its columns
+	dest   string                        // with its columns
 	change func(io.Reader) io.ReadCloser // what happens to the rows on their way
 	binary bool
 }

@@ -76,10 +76,10 @@ type Config struct {
 	DSN          func(ctx context.Context) (string, error)
 	Reach        func(ctx context.Context, node, location string) (string, error)
 	MaskKey      func(ctx context.Context) ([]byte, error) // of masks' hashes; may be nil
-	Sessions     int      // that copy parts of a large table, or make its indexes, at a time; 0: 4
-	Piece        int64    // bytes of a large table that are copied at a time; 0: 128 MiB
-	Limits       []*Limit // beside the table's own
-	Changed      func()   // called when the worker should look at the table's state; may be nil
+	Sessions     int                                       // that copy parts of a large table, or make its indexes, at a time; 0: 4
+	Piece        int64                                     // bytes of a large table that are copied at a time; 0: 128 MiB
+	Limits       []*Limit                                  // beside the table's own
+	Changed      func()                                    // called when the worker should look at the table's state; may be nil
 	Log          hclog.Logger
 	Stats        *replay.Stats // may be nil
 }
