@@ -71,6 +71,9 @@ func (a *Applier) partOf(ctx context.Context, t *target, e *Event, k *kind) (*ta
 	if part, known := a.targets[name]; known {
 		return part, nil
 	}
+	if err := a.Flush(ctx); err != nil { // into parts that may be dropped now
+		return nil, err
+	}
 	if s.By != "" {
 		ready, err := a.makePart(ctx, t, dest, at, k)
 		if err != nil || !ready {
@@ -114,6 +117,7 @@ func (a *Applier) makePart(ctx context.Context, t *target, dest sql.Name, at str
 	_, err = a.tx.Exec(ctx, "select "+sql.ParseName(create).Ident()+"($1::text, $2::text, $3::text, $4::text, $5::text::timestamptz, $6::text)",
 		t.Dest.String(), dest.String(), strings.Join(k.keys, ","), s.Field, at, s.Period)
 	if err == nil && s.Retention != "" {
+		a.Forget()
 		_, err = a.tx.Exec(ctx, "select londiste.drop_obsolete_partitions($1, $2::text::interval, $3)", t.Dest.String(), s.Retention, s.Period)
 	}
 	if err != nil {
@@ -135,7 +139,7 @@ func (a *Applier) timeOf(t *target, e *Event, k *kind) (string, error) {
 	case "current_time":
 		text = time.Now().UTC().Format(time.DateTime)
 	default:
-		_, fields, _, err := k.decode(e.Data, nil)
+		fields, _, err := k.decode(e.Data, nil)
 		if err != nil {
 			return "", fmt.Errorf("read its data: %w", err)
 		}
