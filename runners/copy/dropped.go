@@ -17,7 +17,7 @@ import (
 //	-- skytools copy TOKEN of BYTES
 //	create unique index if not exists ...;
 //	-- indexes [{"name": ...}]
-//	-- piece 0 1000 rows 4096 bytes
+//	-- piece 0: 1000 rows
 //
 // The token belongs to one attempt. Who empties the table for another attempt writes
 // another token in the same transaction, under the lock that all who write rows wait
