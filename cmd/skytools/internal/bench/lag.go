@@ -7,14 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/skytools-go/skytools/runners/cascade"
-	"github.com/skytools-go/skytools/runners/tick"
-	"github.com/skytools-go/skytools/sql"
-	"github.com/skytools-go/skytools/sql/londiste"
 	"github.com/skytools-go/skytools/sql/pg"
-	"github.com/skytools-go/skytools/sql/pgq"
-	"github.com/skytools-go/skytools/sql/pgqcoop"
-	"github.com/skytools-go/skytools/sql/pgqnode"
 )
 
 // lagFigures say how long a row takes from its commit on the root until the subscriber
@@ -42,54 +35,26 @@ func lag(pick func(p50, p99 float64) (float64, float64)) func(context.Context) (
 }
 
 func measureLag(ctx context.Context) (l [2]float64, err error) {
-	s, err := onReplica()
+	p, err := newFollowed(ctx, "lag", "create table public.t (id int8 primary key, write int4, txt text)")
 	if err != nil {
 		return l, err
-	}
-	schemas := install(pgq.Schema, pgqcoop.Schema, pgqnode.Schema, londiste.Schema)
-	const table = "; create table public.t (id int8 primary key, write int4, txt text)"
-	at := func(name string) string { return sql.Literal(s.DSN(name)) }
-	root, err := database(ctx, s, "lag", schemas+table+fmt.Sprintf(`;
-		select pgq_node.register_location('shop', 'root', %[1]s, false), pgq_node.register_location('shop', 'leaf', %[2]s, false),
-		       pgq_node.create_node('shop', 'root', 'root', 'root', null, null, null);
-		select pgq.set_queue_config('shop', 'ticker_max_lag', '50 ms');
-		select pgq_node.register_subscriber('shop', 'leaf', 'leaf', null);
-		select londiste.local_add_table('shop', 'public.t');
-		select pgq.create_capture('shop', 'public.t', '_londiste_shop', '{}')`, at("lag"), at("lag_leaf")))
-	if err != nil {
-		return l, err
-	}
-	begin, err := pg.One[int64](ctx, root, "select last_tick from pgq.get_consumer_info('shop', 'leaf')")
-	if err != nil {
-		return l, err
-	}
-	leaf, err := database(ctx, s, "lag_leaf", schemas+table+fmt.Sprintf(`;
-		select pgq_node.register_location('shop', 'root', %[1]s, false), pgq_node.register_location('shop', 'leaf', %[2]s, false),
-		       pgq_node.create_node('shop', 'leaf', 'leaf', 'leaf', 'root', %[3]d, null);
-		select londiste.global_add_table('shop', 'public.t');
-		select londiste.local_add_table('shop', 'public.t', array['expect_sync'])`, at("lag"), at("lag_leaf"), begin))
-	if err != nil {
-		return l, err
-	}
-	dsn := func(name string) func(context.Context) (string, error) {
-		return func(context.Context) (string, error) { return s.DSN(name), nil }
 	}
 	ctx, stop := context.WithTimeout(ctx, time.Minute)
 	defer stop()
 	var all sync.WaitGroup
 	failed := make(chan error, 2)
-	all.Go(func() { failed <- tick.New(tick.Config{DSN: dsn("lag")}).Run(ctx) })
-	all.Go(func() { failed <- cascade.New(cascade.Config{Queue: "shop", DSN: dsn("lag_leaf")}).Run(ctx) })
+	all.Go(func() { failed <- p.tick(ctx) })
+	all.Go(func() { failed <- p.replay(ctx) })
 	time.Sleep(time.Second)
 
 	const writes = lagWrites * lagTime
 	committed, seen := make([]time.Time, writes), make([]time.Time, writes)
 	watched := make(chan error, 1)
-	go func() { watched <- watch(ctx, leaf, seen) }()
+	go func() { watched <- watch(ctx, p.leaf, seen) }()
 	began := time.Now()
 	for n := range writes {
 		time.Sleep(time.Until(began.Add(time.Duration(n) * time.Second / lagWrites)))
-		if _, err := root.Exec(ctx, "insert into t select $1::int8 * 10 + i, $1, 'text of row ' || i from generate_series(0, $2::int4 - 1) i", int64(n), int32(lagRows)); err != nil {
+		if _, err := p.root.Exec(ctx, "insert into t select $1::int8 * 10 + i, $1, 'text of row ' || i from generate_series(0, $2::int4 - 1) i", int64(n), int32(lagRows)); err != nil {
 			return l, err
 		}
 		committed[n] = time.Now()

@@ -17,7 +17,7 @@ import (
 )
 
 // figures are all that is measured, in this order.
-var figures = slices.Concat(planFigures, insertFigures, captureFigures(), consumeFigures, latencyFigures, idleFigures, copyFigures, replayFigures, lagFigures)
+var figures = slices.Concat(planFigures, insertFigures, captureFigures(), consumeFigures, latencyFigures, idleFigures, copyFigures, replayFigures, lagFigures, compareFigures)
 
 // A figure is one thing that is measured.
 type figure struct {
