@@ -114,16 +114,20 @@ func TestDivergence(t *testing.T) {
 func TestUnknownHandlerIsRefused(t *testing.T) {
 	t.Parallel()
 	root, branch, _ := chain(t)
-	attrs := londiste.Dict{}
-	attrs.Set("handler", "dispatch(method=hourly)")
-	branch.must(londiste.SetTableAttrs(queue, "public.items", attrs))
 	root.run(`update items set n = 1`)
 	root.tick()
 	w := cascade.New(branch.config())
 	defer w.Close()
-	_, err := w.RunOnce(t.Context())
-	if err == nil || !strings.Contains(err.Error(), `table public.items: handler "dispatch" is not known`) {
-		t.Errorf("got %v", err)
+	for handler, want := range map[string]string{
+		"homemade(method=hourly)": `table public.items: handler "homemade" is not known`,
+		"dispatch(method=hourly)": `table public.items: handler dispatch: method "hourly" is none of 0, 1, 2, 3`,
+	} {
+		attrs := londiste.Dict{}
+		attrs.Set("handler", handler)
+		branch.must(londiste.SetTableAttrs(queue, "public.items", attrs))
+		if _, err := w.RunOnce(t.Context()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v", handler, err)
+		}
 	}
 }
 
