@@ -180,7 +180,7 @@ func (w *world) follow(workers map[string]*cascade.Worker, tables ...string) {
 	dsn := func(name string) func(context.Context) (string, error) {
 		return func(context.Context) (string, error) { return w.dbs[name].DSN, nil }
 	}
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
 		if _, err := tick.New(tick.Config{DSN: dsn("hub")}).RunOnce(w.Context()); err != nil {
 			w.Fatal(err)
 		}

@@ -175,7 +175,7 @@ func one[T any](t testing.TB, db *sandboxtest.DB, text string, args ...any) T {
 // waitFor waits until a query says true.
 func waitFor(t testing.TB, db *sandboxtest.DB, text string) {
 	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !one[bool](t, db, text); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); !one[bool](t, db, text); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("it never came: %s", text)
 		}

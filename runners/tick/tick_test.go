@@ -54,7 +54,7 @@ select pgq.set_queue_config(q, 'ticker_max_lag', '1 ms'), pgq.set_queue_config(q
 	}
 	rounds := stats.Rounds.Load()
 	done = run()
-	for deadline := time.Now().Add(20 * time.Second); stats.Rounds.Load() <= rounds; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); stats.Rounds.Load() <= rounds; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("it does not tick again")
 		}
@@ -86,7 +86,7 @@ func TestForcedTick(t *testing.T) {
 	}
 	until := func(what string, f func() bool) {
 		t.Helper()
-		for deadline := time.Now().Add(20 * time.Second); !f(); time.Sleep(5 * time.Millisecond) {
+		for deadline := time.Now().Add(2 * time.Minute); !f(); time.Sleep(5 * time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Fatalf("never: %s", what)
 			}
@@ -164,7 +164,7 @@ func TestAbsent(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- tick.New(config).Run(ctx) }()
 	db.Install(t, pgq.Schema)
-	for deadline := time.Now().Add(20 * time.Second); config.Stats.Rounds.Load() == 0; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); config.Stats.Rounds.Load() == 0; time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("pgq is not noticed")
 		}

@@ -159,7 +159,7 @@ func produce(t *testing.T, db *sandboxtest.DB, n int, during time.Duration) {
 func waitUntil(t *testing.T, db *sandboxtest.DB, what, query string) {
 	t.Helper()
 	conn := db.Conn(t)
-	for deadline := time.Now().Add(60 * time.Second); !one[bool](t, conn, query); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(2 * time.Minute); !one[bool](t, conn, query); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("it does not come true: " + what)
 		}

@@ -17,7 +17,7 @@ import (
 func waitForLock(t *testing.T, db *sandboxtest.DB) {
 	t.Helper()
 	conn := db.Conn(t)
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(2 * time.Minute); time.Now().Before(deadline); {
 		if one[bool](t, conn, "select exists (select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')") {
 			return
 		}

@@ -230,7 +230,7 @@ func TestTailFollows(t *testing.T) {
 	}
 	all.Wait()
 	count := func() int { mu.Lock(); defer mu.Unlock(); return len(shown) }
-	for deadline := time.Now().Add(30 * time.Second); count() < producers*each && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(2 * time.Minute); count() < producers*each && time.Now().Before(deadline); {
 		time.Sleep(20 * time.Millisecond)
 	}
 	stop()
@@ -451,7 +451,7 @@ func TestSkipLooksAgain(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- seen.carryOut(t.Context(), q) }()
 	const blocked = "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
-	for deadline := time.Now().Add(20 * time.Second); sandboxtest.One[int64](t, db, blocked) == 0; {
+	for deadline := time.Now().Add(2 * time.Minute); sandboxtest.One[int64](t, db, blocked) == 0; {
 		if time.Now().After(deadline) {
 			t.Fatal("nobody waits for the lock")
 		}
