@@ -113,7 +113,7 @@ func (w *Worker) find(ctx context.Context, tx *pg.Tx, name string) (*replay.Tabl
 	if err != nil || r == nil || !r.Local || r.State != replay.StateOK {
 		return nil, err
 	}
-	return w.load(ctx, tx, r)
+	return replay.LoadKeyed(ctx, tx, r, w.MaskKey)
 }
 
 // tick repeats a tick of the provider in the queue of a branch. It is a statement of

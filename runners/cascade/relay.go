@@ -45,21 +45,6 @@ func (w *Worker) newRelay(ctx context.Context, tx *pg.Tx) (*relay, error) {
 	return r, w.choose(ctx, r)
 }
 
-// load is how a table is handled here, with the key that its mask may need.
-func (w *Worker) load(ctx context.Context, tx *pg.Tx, r *replay.Registered) (*replay.Table, error) {
-	t, err := replay.Load(ctx, tx, r)
-	if err != nil || t.Mask == nil {
-		return t, err
-	}
-	var key []byte
-	if w.MaskKey != nil {
-		if key, err = w.MaskKey(ctx); err != nil {
-			return nil, err
-		}
-	}
-	return t, t.UseKey(key)
-}
-
 // choose finds the tables whose events do not all go on as they are, whether or not they
 // are in sync.
 func (w *Worker) choose(ctx context.Context, r *relay) error {
@@ -73,7 +58,7 @@ func (w *Worker) choose(ctx context.Context, r *relay) error {
 	for _, name := range names {
 		registered, err := replay.Lookup(ctx, r.tx, r.queue, name)
 		if err == nil && registered != nil {
-			r.tables[name], err = w.load(ctx, r.tx, registered)
+			r.tables[name], err = replay.LoadKeyed(ctx, r.tx, registered, w.MaskKey)
 		}
 		if err != nil {
 			return fmt.Errorf("table %s: %w", name, err)

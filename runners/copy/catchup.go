@@ -157,7 +157,7 @@ func (t *Copy) replayBatch(ctx context.Context, s *stand, to int64) (wait time.D
 }
 
 func (t *Copy) apply(ctx context.Context, s *stand, source *replay.Source, b *replay.Batch) error {
-	table, err := t.load(ctx, s)
+	table, err := replay.LoadKeyed(ctx, t.here, s.Registered, t.MaskKey)
 	if err != nil {
 		return err
 	}

@@ -217,21 +217,6 @@ func (t *Copy) dialHere(ctx context.Context) (*pg.Conn, error) {
 	return conn, nil
 }
 
-// load is how the table is handled here.
-func (t *Copy) load(ctx context.Context, s *stand) (*replay.Table, error) {
-	table, err := replay.Load(ctx, t.here, s.Registered)
-	if err != nil || table.Mask == nil {
-		return table, err
-	}
-	var key []byte
-	if t.MaskKey != nil {
-		if key, err = t.MaskKey(ctx); err != nil {
-			return nil, err
-		}
-	}
-	return table, table.UseKey(key)
-}
-
 func (t *Copy) app() string { return "skytools copy " + t.Queue + " " + t.Table }
 
 // step does the next thing. It reports how long to wait before another one.

@@ -22,7 +22,7 @@ var errNotReady = errors.New("the table is not in sync there")
 // copy copies the rows. All of it, with the state that follows, is one transaction
 // here: a crash leaves the table as it was before.
 func (t *Copy) copy(ctx context.Context, s *stand) (wait time.Duration, done bool, err error) {
-	table, err := t.load(ctx, s)
+	table, err := replay.LoadKeyed(ctx, t.here, s.Registered, t.MaskKey)
 	if err != nil {
 		return 0, false, err
 	}

@@ -36,6 +36,22 @@ func Load(ctx context.Context, q pg.Queryer, r *Registered) (*Table, error) {
 	return t, nil
 }
 
+// LoadKeyed is [Load] for who applies the changes: it gives the table's mask the key that
+// its hashes need. Key may be nil; then a mask that hashes is an error.
+func LoadKeyed(ctx context.Context, q pg.Queryer, r *Registered, key func(context.Context) ([]byte, error)) (*Table, error) {
+	t, err := Load(ctx, q, r)
+	if err != nil || t.Mask == nil {
+		return t, err
+	}
+	var secret []byte
+	if key != nil {
+		if secret, err = key(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return t, t.UseKey(secret)
+}
+
 // Selected is the condition for the rows of the root that belong here; empty: all do.
 func (t *Table) Selected() string {
 	switch {

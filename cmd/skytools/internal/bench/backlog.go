@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -88,8 +87,8 @@ const hot = `
 const originals = "create extension pgq; create extension pgq_node; create extension londiste;\n"
 
 // onReplica starts the server that all figures of replication share, the first time.
-var onReplica = sync.OnceValues(func() (*sandbox.Server, error) {
-	s, err := sandbox.Start(context.Background(), sandbox.Options{Durable: true, Settings: map[string]string{
+var onReplica = shared(func(ctx context.Context) (*sandbox.Server, error) {
+	s, err := sandbox.Start(ctx, sandbox.Options{Durable: true, Settings: map[string]string{
 		"shared_buffers": "1GB", "max_wal_size": "8GB", "checkpoint_timeout": "1h", "jit": "off", "wal_level": "logical",
 		"max_wal_senders": "20", "max_replication_slots": "40", "autovacuum": "off",
 	}})
@@ -101,7 +100,7 @@ var onReplica = sync.OnceValues(func() (*sandbox.Server, error) {
 
 // newBacklog makes the root and templates of subscribers, and plays changes.
 func newBacklog(ctx context.Context, name, play string) (*backlog, error) {
-	s, err := onReplica()
+	s, err := onReplica(ctx)
 	if err != nil {
 		return nil, err
 	}

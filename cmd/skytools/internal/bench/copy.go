@@ -35,17 +35,13 @@ type copyTimes struct{ ours, native, text, binary, overhead float64 }
 
 func copying(pick func(copyTimes) (float64, float64), what string) func(context.Context) (float64, float64, string, error) {
 	return func(ctx context.Context) (float64, float64, string, error) {
-		copyOnce.Do(func() { copyErr = theCopies.measure(ctx) })
-		ours, peer := pick(theCopies)
-		return ours, peer, what, copyErr
+		times, err := theCopies(ctx)
+		ours, peer := pick(times)
+		return ours, peer, what, err
 	}
 }
 
-var (
-	copyOnce  sync.Once
-	theCopies copyTimes
-	copyErr   error
-)
+var theCopies = shared(measureCopies)
 
 const (
 	copyTables   = 10
@@ -62,32 +58,30 @@ type copyBench struct {
 	ours, native, streams *pg.Conn
 }
 
-func (c *copyTimes) measure(ctx context.Context) error {
+func measureCopies(ctx context.Context) (c copyTimes, err error) {
 	megabytes := 1000
 	if text := os.Getenv("BENCH_COPY"); text != "" {
-		var err error
 		if megabytes, err = strconv.Atoi(text); err != nil || megabytes < 1 {
-			return fmt.Errorf("BENCH_COPY: %q is no number of MB", text)
+			return c, fmt.Errorf("BENCH_COPY: %q is no number of MB", text)
 		}
 	}
 	b, err := newCopyBench(ctx, megabytes<<20/copyTables/copyRowBytes)
 	if err != nil {
-		return err
+		return c, err
 	}
 	var all [5][]float64
 	for round := range copyRounds + 1 { // the first warms up
 		for i, f := range []func(context.Context) (float64, error){b.byUs, b.byServer, b.byPipes(""), b.byPipes(" (format binary)"), b.overhead} {
 			took, err := f(ctx)
 			if err != nil {
-				return err
+				return c, err
 			}
 			if round > 0 {
 				all[i] = append(all[i], took)
 			}
 		}
 	}
-	*c = copyTimes{median(all[0]), median(all[1]), median(all[2]), median(all[3]), median(all[4])}
-	return nil
+	return copyTimes{median(all[0]), median(all[1]), median(all[2]), median(all[3]), median(all[4])}, nil
 }
 
 func newCopyBench(ctx context.Context, rows int) (*copyBench, error) {

@@ -25,7 +25,7 @@ type followed struct {
 // newFollowed makes both with all that is ours. The script makes the table public.t, and
 // what is in it, on each.
 func newFollowed(ctx context.Context, name, script string) (*followed, error) {
-	s, err := onReplica()
+	s, err := onReplica(ctx)
 	if err != nil {
 		return nil, err
 	}

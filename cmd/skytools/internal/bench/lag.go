@@ -24,11 +24,11 @@ const (
 	lagTime   = 10  // seconds
 )
 
-var theLag = sync.OnceValues(func() ([2]float64, error) { return measureLag(context.Background()) })
+var theLag = shared(measureLag)
 
 func lag(pick func(p50, p99 float64) (float64, float64)) func(context.Context) (float64, float64, string, error) {
-	return func(context.Context) (float64, float64, string, error) {
-		l, err := theLag()
+	return func(ctx context.Context) (float64, float64, string, error) {
+		l, err := theLag(ctx)
 		ours, budget := pick(l[0], l[1])
 		return ours, budget, "budget", err
 	}

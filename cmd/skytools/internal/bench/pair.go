@@ -26,16 +26,7 @@ type pair struct {
 }
 
 // onPair starts the server that all figures of queues share, the first time.
-func onPair(ctx context.Context) (*pair, error) {
-	pairOnce.Do(func() { thePair, pairErr = newPair(ctx) })
-	return thePair, pairErr
-}
-
-var (
-	pairOnce sync.Once
-	thePair  *pair
-	pairErr  error
-)
+var onPair = shared(newPair)
 
 func newPair(ctx context.Context) (*pair, error) {
 	s, err := sandbox.Start(ctx, sandbox.Options{Durable: true, Settings: map[string]string{
@@ -159,6 +150,17 @@ func (p *pair) tool(name string) string {
 func fileExists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
+}
+
+// shared measures or makes what several figures share, the first time.
+func shared[T any](f func(context.Context) (T, error)) func(context.Context) (T, error) {
+	var first sync.Once
+	var made T
+	var err error
+	return func(ctx context.Context) (T, error) {
+		first.Do(func() { made, err = f(ctx) })
+		return made, err
+	}
 }
 
 var ends []func()

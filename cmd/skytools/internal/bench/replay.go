@@ -1,9 +1,6 @@
 package main
 
-import (
-	"context"
-	"sync"
-)
+import "context"
 
 // replayFigures say how fast a backlog of 500,000 row changes is replayed, in
 // thousands of changes a second. Hot keys are touched five times in 20,000 changes.
@@ -14,9 +11,9 @@ var replayFigures = []figure{
 	{name: "replay-hot-vs-native", unit: "k/s", target: 3, more: true, run: replaying(hotRun, 1, "logical replication of PostgreSQL")},
 }
 
-func replaying(measured func() ([]float64, error), peer int, what string) func(context.Context) (float64, float64, string, error) {
-	return func(context.Context) (float64, float64, string, error) {
-		rates, err := measured()
+func replaying(measured func(context.Context) ([]float64, error), peer int, what string) func(context.Context) (float64, float64, string, error) {
+	return func(ctx context.Context) (float64, float64, string, error) {
+		rates, err := measured(ctx)
 		if err != nil {
 			return 0, 0, what, err
 		}
@@ -26,8 +23,8 @@ func replaying(measured func() ([]float64, error), peer int, what string) func(c
 
 // The rates of ours and the peers, in the order of replayFigures.
 var (
-	mixedRun = sync.OnceValues(func() ([]float64, error) {
-		return replayAll("mixed", mixed, func(b *backlog) []func(context.Context) (float64, error) {
+	mixedRun = shared(func(ctx context.Context) ([]float64, error) {
+		return replayAll(ctx, "mixed", mixed, func(b *backlog) []func(context.Context) (float64, error) {
 			return []func(context.Context) (float64, error){
 				b.ours,
 				func(ctx context.Context) (float64, error) { return b.londiste(ctx, "") },
@@ -36,16 +33,15 @@ var (
 			}
 		})
 	})
-	hotRun = sync.OnceValues(func() ([]float64, error) {
-		return replayAll("hot", hot, func(b *backlog) []func(context.Context) (float64, error) {
+	hotRun = shared(func(ctx context.Context) ([]float64, error) {
+		return replayAll(ctx, "hot", hot, func(b *backlog) []func(context.Context) (float64, error) {
 			return []func(context.Context) (float64, error){b.ours, b.native}
 		})
 	})
 )
 
 // replayAll runs the systems in turn and returns the medians.
-func replayAll(name, play string, systems func(*backlog) []func(context.Context) (float64, error)) ([]float64, error) {
-	ctx := context.Background()
+func replayAll(ctx context.Context, name, play string, systems func(*backlog) []func(context.Context) (float64, error)) ([]float64, error) {
 	b, err := newBacklog(ctx, name, play)
 	if err != nil {
 		return nil, err
