@@ -91,6 +91,7 @@ type comparison struct {
 	left         bool // the changes are not applied here: there is nothing to compare
 	root         bool // the provider is the root
 	forced       time.Time
+	stuck        time.Duration // see [stuck]
 }
 
 // Table compares one table.
@@ -129,7 +130,7 @@ func open(ctx context.Context, c Config) (*comparison, error) {
 	if c.Hooks.Opened == nil {
 		c.Hooks.Opened = func(int) {}
 	}
-	t := &comparison{Config: c}
+	t := &comparison{Config: c, stuck: stuck}
 	if err := t.connect(ctx); err != nil {
 		t.close()
 		return nil, err
@@ -418,8 +419,12 @@ func (s *server) estimate(ctx context.Context) (int64, error) {
 }
 
 // stuck is how long a worker that reports an error may stand still before nobody waits for
-// it any more.
-const stuck = 3 * time.Second
+// it any more; retried is the same where a repair may have removed the reason: the worker
+// pauses for up to half a minute between two attempts.
+const (
+	stuck   = 3 * time.Second
+	retried = 35 * time.Second
+)
 
 // errStands says that a subscriber does not go on.
 var errStands = errors.New("the subscriber did not catch up in time: is its worker running, and not paused?")
@@ -444,7 +449,7 @@ func (t *comparison) passed(ctx context.Context, p *point) error {
 			moved, tick = time.Now(), s.Tick
 		}
 		switch {
-		case s.Error != "" && time.Since(moved) > stuck:
+		case s.Error != "" && time.Since(moved) > t.stuck:
 			return fmt.Errorf("%w (its worker says: %s)", errStands, s.Error)
 		case time.Since(began) > t.Patience:
 			return errStands

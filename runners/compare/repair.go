@@ -282,12 +282,14 @@ func (t *comparison) stop(ctx context.Context, tx *pg.Tx) error {
 	return hold(ctx, tx, t.dest)
 }
 
-// Again compares these rows alone.
+// Again compares these rows alone, after a repair: a worker that stood at one of them gets
+// the time to try again.
 func Again(ctx context.Context, c Config, rows []Key) (*Result, error) {
 	t, err := open(ctx, c)
 	if err != nil {
 		return nil, err
 	}
 	defer t.close()
+	t.stuck = retried
 	return t.run(ctx, rows)
 }
