@@ -22,6 +22,7 @@ type Batch struct {
 	Time     time.Time // of Tick: all events were committed before
 
 	consumer *Consumer
+	size     int64 // about how many events there are, before a filter
 	reading  bool
 	failed   error // the reading, which the handler may not have noticed
 	retried  int

@@ -191,6 +191,42 @@ func TestLargeEventsComeInSmallPieces(t *testing.T) {
 	}
 }
 
+// Ids follow the order in which events are written, the transactions that write them
+// begin in another, and the table has them in a third.
+func TestEventsComeByID(t *testing.T) {
+	for _, large := range []bool{false, true} {
+		w := newWorld(t, false)
+		other := w.queue.Conn(t)
+		text := ""
+		if large {
+			text = strings.Repeat("x", 12_000_000)
+		}
+		err := w.conn.Write(t.Context(), func(first *pg.Tx) error {
+			if _, err := first.Exec(t.Context(), "select txid_current()"); err != nil {
+				return err
+			}
+			for _, q := range []pg.Queryer{other, first, other, first} {
+				if _, err := pg.One[int64](t.Context(), q, "select pgq.insert_event('q', 'note', $1)", text); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.tick()
+		var seen notes
+		c := w.consumer(w.config(), consume.Each(func(_ context.Context, _ *pg.Tx, e *consume.Event) error {
+			seen.add("%d", e.ID)
+			return nil
+		}))
+		if n, got := drain(t, c), seen.take(); n != 1 || got != "1 2 3 4" {
+			t.Errorf("large %v: %d batches, events %s", large, n, got)
+		}
+	}
+}
+
 // An error that a handler overlooks must not lose the rest of its batch.
 func TestOverlookedErrorFails(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {

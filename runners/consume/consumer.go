@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -21,6 +22,8 @@ type Consumer struct {
 	work    *pg.Conn    // the handler's
 	ticked  atomic.Bool // a tick was announced since the last look
 	known   bool        // the registration was looked after
+
+	perEvent int64 // bytes of text, in the last batch that was read
 }
 
 // New makes a consumer. It connects in its first round.
@@ -204,17 +207,19 @@ func (c *Consumer) open(ctx context.Context) (*Batch, error) {
 	type row struct {
 		ID, Prev, Tick *int64
 		Time           *time.Time
+		Size           *int64
 	}
 	var r row
 	var err error
 	if c.Member == "" {
 		r, err = pg.Struct[row](ctx, c.source, `
-			select b.batch_id as id, b.prev_tick_id as prev, b.cur_tick_id as tick, b.cur_tick_time as time
+			select b.batch_id as id, b.prev_tick_id as prev, b.cur_tick_id as tick, b.cur_tick_time as time,
+			       b.cur_tick_event_seq - b.prev_tick_event_seq as size
 			  from pgq.next_batch_custom($1, $2, $3::interval, $4::int4, $5::interval) b`,
 			c.Queue, c.Consumer, set(c.MinLag), set(c.MinCount), set(c.MinInterval))
 	} else {
 		r, err = pg.Struct[row](ctx, c.source, `
-			select b.id, i.prev_tick_id as prev, i.tick_id as tick, i.batch_end as time
+			select b.id, i.prev_tick_id as prev, i.tick_id as tick, i.batch_end as time, i.seq_end - i.seq_start as size
 			  from pgq_coop.next_batch_custom($1, $2, $3, $4::interval, $5::int4, $6::interval, $7::interval) b (id)
 			  left join lateral pgq.get_batch_info(b.id) i on true`,
 			c.Queue, c.Consumer, c.Member, set(c.MinLag), set(c.MinCount), set(c.MinInterval), set(c.DeadAfter))
@@ -228,8 +233,12 @@ func (c *Consumer) open(ctx context.Context) (*Batch, error) {
 	if r.Prev == nil || r.Tick == nil || r.Time == nil { // finished in between by another process
 		return nil, fmt.Errorf("open batch %d: %w", *r.ID, ErrGone)
 	}
+	size := int64(math.MaxInt64) // ticks of an old installation may not know
+	if r.Size != nil {
+		size = *r.Size
+	}
 	return &Batch{ID: *r.ID, Queue: c.Queue, Consumer: c.Consumer, Member: c.Member,
-		PrevTick: *r.Prev, Tick: *r.Tick, Time: *r.Time, consumer: c}, nil
+		PrevTick: *r.Prev, Tick: *r.Tick, Time: *r.Time, consumer: c, size: size}, nil
 }
 
 // set is a parameter that is null when it says nothing.

@@ -39,6 +39,11 @@ const (
 // IsNull reports whether a text of the event is NULL in the queue.
 func (e *Event) IsNull(f Field) bool { return e.Null&f != 0 }
 
+// size is how many bytes its texts have.
+func (e *Event) size() int {
+	return len(e.Type) + len(e.Data) + len(e.Extra1) + len(e.Extra2) + len(e.Extra3) + len(e.Extra4)
+}
+
 // A packer turns rows into events, whose texts share one large string.
 type packer struct {
 	events []Event
