@@ -83,7 +83,7 @@ func TestGeneratedCaptureIgnoresSession(t *testing.T) {
 		select pgq.create_capture('q', 'public.zoned', 'a', null);`)
 	run(t, conn, []step{
 		{"select proconfig from pg_proc where oid = (select tgfoid from pg_trigger where tgrelid = 'plain'::regclass and tgname = 'a')",
-			`()`},
+			`({enable_seqscan=off})`},
 		{"select proconfig[2:] from pg_proc where oid = (select tgfoid from pg_trigger where tgrelid = 'zoned'::regclass and tgname = 'a')",
 			`("{""DateStyle=ISO, MDY""}")`},
 	})

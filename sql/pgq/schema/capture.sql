@@ -293,7 +293,7 @@ begin
              where p.oid = _function
                and p.prosrc = _source
                and p.prosecdef
-               and (_settings = '' or p.proconfig[1] = 'search_path=pg_catalog, pg_temp')
+               and (p.proconfig[1] = 'search_path=pg_catalog, pg_temp') = (_settings ~ 'search_path')
                and coalesce(cardinality(p.proconfig), 0) = (select count(*) from regexp_matches(_settings, 'set ', 'g'))) then
         execute format('create or replace function %s() returns trigger language plpgsql security definer %s as %L', _name, _settings, _source);
         execute format('revoke all on function %s() from public', _name);

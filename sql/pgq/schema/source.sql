@@ -532,7 +532,7 @@ begin
     end if;
 %s    return null;
 end;
-$f$, _variables, i_queue_name, _body), pgq._capture_settings(_facts.table_oid, i_args) = '');
+$f$, _variables, i_queue_name, _body), pgq._capture_settings(_facts.table_oid, i_args) !~ 'search_path');
 end;
 $$;
 
@@ -556,7 +556,9 @@ $$;
 -- text of a column or of an expression depends on. Each call pays for them, about a
 -- tenth of its time; tables with columns of int, text, timestamptz and the like
 -- need none. Then not even the search path is pinned, for the whole text is
--- qualified (_qualified). Where a statement's old
+-- qualified (_qualified); and as nothing of a user's is run, the queue is looked up by
+-- its index: a scan of a table of one page asks the kernel for its size each time,
+-- which takes longer than to pin the setting. Where a statement's old
 -- and new rows are joined the plan must not be one for few rows: it is kept, and
 -- the next statement may have many.
 create or replace function pgq._capture_settings(i_table oid, i_args text[])
@@ -593,7 +595,7 @@ as $$
                                 'box'::regtype, 'path'::regtype, 'polygon'::regtype, 'circle'::regtype)
                        or (t.typtype = 'b' and t.typcategory <> 'A' and t.oid >= 16384)) as digits
           from part join pg_catalog.pg_type t on t.oid = part.type)
-    select case when plain.settings = '' and qualified then '' else concat_ws(' ', 'set search_path = pg_catalog, pg_temp', nullif(plain.settings, '')) end
+    select case when plain.settings = '' and qualified then 'set enable_seqscan = off' else concat_ws(' ', 'set search_path = pg_catalog, pg_temp', nullif(plain.settings, '')) end
       from need
      cross join lateral (select pgq._needs_no_path(i_table, i_args) as qualified) q
      cross join lateral (select concat_ws(' ',
