@@ -124,7 +124,7 @@ func readSpec(t *testing.T, file string) *spec.Set {
 
 func parseSpec(t *testing.T, text string) *spec.Set {
 	t.Helper()
-	set, problems := spec.Parse(spec.Source{Name: "spec.yaml", Text: []byte(text)})
+	set, problems := spec.ParseIn(func(string) fs.FS { return os.DirFS(filepath.Join(testdata, "kind")) }, spec.Source{Name: "spec.yaml", Text: []byte(text)})
 	if len(problems) > 0 {
 		t.Fatalf("%v\nin:\n%s", problems, text)
 	}

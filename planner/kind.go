@@ -37,6 +37,7 @@ type Kind[S any] struct {
 
 	Hazards func(*Scene, Object[S]) []Hazard           // nil: none
 	Notes   func(*Scene, Object[S]) []string           // facts for the reader; nil: none
+	Once    bool                                       // what was applied stands, also when the catalog has forgotten it
 	Vital   bool                                       // objects that exist for others: never counted as unmanaged
 	Hidden  func(s *Scene, database, name string) bool // objects that others make: the same; nil: none
 	Adopt   func(a *Adoption, database, name string, settings S)
@@ -197,6 +198,9 @@ func (k Kind[S]) planOne(b *builder, a Address, d Declared[S]) {
 		to = stateOf(*d.Want)
 	}
 	applied := b.applied(a)
+	if k.Once && len(from) == 0 && applied != nil {
+		from = applied.Spec
+	}
 	if applied != nil && applied.Cluster != b.Set.Cluster {
 		if !k.Vital {
 			b.foreign(a, d.At, *applied)

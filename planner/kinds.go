@@ -13,5 +13,6 @@ func init() { // kinds look at each other's objects, which a plain initialiser w
 		nodeKind,
 		tableKind,
 		sequenceKind,
+		scriptKind,
 	}
 }

@@ -171,6 +171,8 @@ func rowOf(a planner.Address, s planner.State) json.RawMessage {
 	}
 	out := map[string]any{"queue": queue, "name": name}
 	switch a.Kind {
+	case "script":
+		out["sha256"] = s["sha256"]
 	case "schema":
 		out = map[string]any{"name": a.Name, "comment": "", "functions": under("functions")}
 		switch s["origin"] {

@@ -27,6 +27,7 @@ func (d *decoder) check() {
 		d.checkQueue(&d.set.Queues[i])
 	}
 	d.checkForwardCycles()
+	d.checkScripts()
 }
 
 func (d *decoder) anyFile() string {
@@ -69,8 +70,8 @@ func (d *decoder) checkQueue(q *Queue) {
 		say(q.At, "on-and-nodes", "on: is for plain queues and nodes: for cascades; write one of them")
 	case !q.Cascade() && q.On == "":
 		say(q.At, "no-place", "say where it lives: on: DATABASE for a plain queue, nodes: for a cascade")
-	case !q.Cascade() && len(q.Tables)+len(q.Sequences) > 0:
-		say(q.At, "tables-without-nodes", "tables and sequences are replicated in a cascade: give the queue nodes")
+	case !q.Cascade() && len(q.Tables)+len(q.Sequences)+len(q.Scripts) > 0:
+		say(q.At, "tables-without-nodes", "tables, sequences and scripts are replicated in a cascade: give the queue nodes")
 	}
 	if q.TickerMaxCount < 1 {
 		say(q.At, "out-of-range", "ticker_max_count must be at least 1")

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"regexp"
 	"slices"
@@ -27,6 +28,7 @@ const (
 // decoder is the only code that walks yaml.Node.
 type decoder struct {
 	set      *Set
+	dir      func(file string) fs.FS // where a file of YAML is
 	file     string
 	lines    map[string][]string
 	path     []step // the objects being read, outermost first
@@ -57,8 +59,11 @@ func (d *decoder) refer(at *yaml.Node, to, name string) {
 	}
 }
 
-func newDecoder(sources []Source) *decoder {
-	d := &decoder{set: &Set{}, lines: map[string][]string{}, secrets: map[*yaml.Node]bool{}}
+// files are those beside the one that is read, and below.
+func (d *decoder) files() fs.FS { return d.dir(d.file) }
+
+func newDecoder(dir func(file string) fs.FS, sources []Source) *decoder {
+	d := &decoder{set: &Set{}, dir: dir, lines: map[string][]string{}, secrets: map[*yaml.Node]bool{}}
 	for _, s := range sources {
 		d.lines[s.Name] = lineBreak.Split(strings.TrimPrefix(string(s.Text), "\ufeff"), -1)
 	}

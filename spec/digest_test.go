@@ -3,6 +3,7 @@ package spec
 import (
 	"bytes"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -23,7 +24,7 @@ func completeText(t *testing.T) []byte {
 
 func mustParse(t *testing.T, sources ...Source) *Set {
 	t.Helper()
-	set, problems := Parse(sources...)
+	set, problems := ParseIn(func(string) fs.FS { return os.DirFS(filepath.Join(testdata, "spec")) }, sources...)
 	if len(problems) > 0 {
 		t.Fatalf("%v\nin:\n%s", problems, sources[0].Text)
 	}

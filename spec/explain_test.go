@@ -1,8 +1,10 @@
 package spec
 
 import (
+	"io/fs"
 	"strings"
 	"testing"
+	"testing/fstest"
 )
 
 func TestEveryFieldIsDocumented(t *testing.T) {
@@ -52,6 +54,7 @@ func TestExamplesParse(t *testing.T) {
 		"allow":             databases + "allow: [{CODE, because: b, until: 2026-01-01, KEY: VALUE}]\n",
 		"ignore":            databases + "ignore: [{address: queue/x@hub, until: 2026-01-01, KEY: VALUE}]\n",
 	}
+	files := fstest.MapFS{"ddl/1.sql": {Data: []byte("select 1")}}
 	for name, topic := range topics() {
 		f := topic.field
 		if f == nil || f.example == "" {
@@ -66,7 +69,7 @@ func TestExamplesParse(t *testing.T) {
 		for _, given := range []string{ // what the place says already, the example replaces
 			"dsn: service=x, ", "on: hub, ", "type: branch, ", "provider: hub, ", "because: b, ", "until: 2026-01-01, ", "address: queue/x@hub, ", "split: ev_type, ",
 		} {
-			if key, _, _ := strings.Cut(given, ":"); key == f.name || key == "split" && f.name == "to" || key == "on" && kind == "queue" && (f.name == "nodes" || f.name == "tables" || f.name == "sequences") {
+			if key, _, _ := strings.Cut(given, ":"); key == f.name || key == "split" && f.name == "to" || key == "on" && kind == "queue" && (f.name == "nodes" || f.name == "tables" || f.name == "sequences" || f.name == "scripts") {
 				doc = strings.Replace(doc, given, "", 1)
 			}
 		}
@@ -76,7 +79,7 @@ func TestExamplesParse(t *testing.T) {
 		if kind == "table.apply" && f.name != "conf" { // the one that needs another
 			doc = strings.Replace(doc, "function: public.f, ", "", 1)
 		}
-		if kind == "queue" && (f.name == "tables" || f.name == "sequences") {
+		if kind == "queue" && (f.name == "tables" || f.name == "sequences" || f.name == "scripts") {
 			doc = strings.Replace(doc, "{KEY", "{"+nodes+", KEY", 1)
 		}
 		code := "drops-queue: queue/x@hub"
@@ -89,7 +92,7 @@ func TestExamplesParse(t *testing.T) {
 				doc = header + doc
 			}
 		}
-		if _, problems := Parse(Source{"example.yaml", []byte(doc)}); len(problems) > 0 {
+		if _, problems := ParseIn(func(string) fs.FS { return files }, Source{"example.yaml", []byte(doc)}); len(problems) > 0 {
 			t.Errorf("%s: its example %s is not accepted:\n%v\nin %s", name, f.example, problems, doc)
 		}
 	}

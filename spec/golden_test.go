@@ -73,13 +73,18 @@ func badSources(t *testing.T, name string) []Source {
 	return sources
 }
 
+// beside is the directory of a case.
+func beside(name string) func(string) fs.FS {
+	return func(string) fs.FS { return os.DirFS(filepath.Join(testdata, "bad", name)) }
+}
+
 // What a person sees for every kind of mistake, and that each is reported in the
 // place where it was made.
 func TestBad(t *testing.T) {
 	for _, name := range badCases(t) {
 		t.Run(name, func(t *testing.T) {
 			sources := badSources(t, name)
-			_, problems := Parse(sources...)
+			_, problems := ParseIn(beside(name), sources...)
 			if len(problems) == 0 {
 				t.Fatal("the YAML is bad, and no problem was found")
 			}
@@ -87,7 +92,7 @@ func TestBad(t *testing.T) {
 			if code := problems.ExitCode(); code != 3 {
 				t.Errorf("exit code %d, want 3", code)
 			}
-			again, problems2 := Parse(sources...)
+			again, problems2 := ParseIn(beside(name), sources...)
 			if again == nil || problems2.Error() != problems.Error() {
 				t.Error("parsing it again found other problems")
 			}
@@ -101,7 +106,7 @@ func TestBad(t *testing.T) {
 func TestEveryRuleHasACase(t *testing.T) {
 	found := map[string]bool{}
 	for _, name := range badCases(t) {
-		_, problems := Parse(badSources(t, name)...)
+		_, problems := ParseIn(beside(name), badSources(t, name)...)
 		for _, p := range problems {
 			found[p.Rule] = true
 		}

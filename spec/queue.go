@@ -20,6 +20,7 @@ type Queue struct {
 	Nodes     Named[Node]     `json:"nodes"`
 	Tables    Named[Table]    `json:"tables"`
 	Sequences Named[Sequence] `json:"sequences"`
+	Scripts   []Script        `json:"scripts,omitempty"`  // in the order in which they run
 	MaskKey   *Secret         `json:"mask_key,omitempty"` // nil: none
 }
 
@@ -73,6 +74,8 @@ func (q *Queue) fields() []Field[Queue] {
 			Into: func(q *Queue) any { return maskKeyOf{&q.MaskKey} }},
 		{Name: "sequences", Doc: "Sequences whose values follow the root's.", Example: "[public.orders_id_seq]",
 			Into: func(q *Queue) any { return sequenceList{&q.Sequences} }},
+		{Name: "scripts", Doc: "Files of SQL that run once on every node, the root first, in this order: patterns from the directory of this file. Lines --*-- at the top say where.", Example: "ddl/*.sql",
+			Into: func(q *Queue) any { return scriptList{&q.Scripts} }},
 		{Name: "state", Doc: "absent: drop the queue with everything in it.", Default: "present", Example: "absent", Hazard: "drops-queue",
 			Into: func(q *Queue) any { return &q.State }},
 	}

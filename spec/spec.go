@@ -64,7 +64,7 @@ func Load(paths ...string) (*Set, Problems, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	set, problems := Parse(sources...)
+	set, problems := ParseIn(func(file string) fs.FS { return os.DirFS(filepath.Dir(filepath.FromSlash(file))) }, sources...)
 	return set, problems, nil
 }
 
@@ -110,9 +110,22 @@ func collect(paths []string) ([]Source, error) {
 
 // Parse reads the sources as one description. It reports every problem that it
 // finds and never panics or hangs, whatever the input; with problems the set is
-// incomplete and must not be planned from.
+// incomplete and must not be planned from. It knows no files: what the sources ask to
+// be read is missing; see [ParseIn].
 func Parse(sources ...Source) (*Set, Problems) {
-	d := newDecoder(sources)
+	return ParseIn(func(string) fs.FS { return noFiles{} }, sources...)
+}
+
+// noFiles is a directory in which nothing is.
+type noFiles struct{}
+
+func (noFiles) Open(name string) (fs.File, error) {
+	return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+}
+
+// ParseIn is [Parse] with the directory of each source, in which scripts are.
+func ParseIn(dir func(file string) fs.FS, sources ...Source) (*Set, Problems) {
+	d := newDecoder(dir, sources)
 	for _, s := range sources {
 		d.source(s)
 		d.set.Files = append(d.set.Files, s.Name)

@@ -17,6 +17,7 @@ import (
 type Stmt struct {
 	Text string `json:"sql"`
 	Args []any  `json:"args,omitempty"`
+	If   string `json:"if,omitempty"` // a query for true: run it; false: pass it over; null: fail. Empty: run it
 }
 
 // Exec is the statement text with args as its parameters $1, $2 and so on.
@@ -38,6 +39,9 @@ func (s Stmt) Pasteable() string {
 	text := strings.TrimRight(strings.TrimSpace(s.Text), ";")
 	for i := len(s.Args); i > 0; i-- {
 		text = replaceParameter(text, i, literalOf(s.Args[i-1]))
+	}
+	if s.If != "" {
+		text = "-- Only where this says true: " + s.If + "\n" + text
 	}
 	return text + ";"
 }

@@ -65,7 +65,7 @@ func (w *Worker) systemEvent(ctx context.Context, tx *pg.Tx, s *state, e *replay
 	case "londiste.remove-seq":
 		return tolerate(call(ctx, tx, sql.Exec("select * from londiste.global_remove_seq($1, $2)", w.Queue, data)), 400)
 	case "EXECUTE":
-		return w.execute(ctx, tx, script{name: about, text: data, attrs: e.Extra[1]})
+		return w.execute(ctx, tx, about, data, e.Extra[1])
 	}
 	return fmt.Errorf("nobody knows what to do with an event of this type")
 }

@@ -3,9 +3,13 @@ package pg
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/skytools-go/skytools/sql"
 )
 
 const closeTimeout = 2 * time.Second
@@ -31,6 +35,34 @@ func Code(err error) string {
 		return pgErr.Code
 	}
 	return ""
+}
+
+// A ScriptError says in which line of a script the statement is that failed.
+type ScriptError struct {
+	Line int
+	Err  error
+}
+
+func (e *ScriptError) Error() string { return fmt.Sprintf("line %d: %v", e.Line, e.Err) }
+func (e *ScriptError) Unwrap() error { return e.Err }
+
+// inScript finds the line of an answer to a script of several, of which so many
+// statements were done: where the server says a position, or where the next begins.
+func inScript(script string, done int, err error) error {
+	var pgErr *pgconn.PgError
+	if !errors.As(err, &pgErr) {
+		return err
+	}
+	line := 0
+	if at := int(pgErr.Position); at > 0 && at <= utf8.RuneCountInString(script) {
+		line = 1 + strings.Count(string([]rune(script)[:at-1]), "\n")
+	} else if all := sql.Statements(script); done < len(all) {
+		line = all[done].Line
+	}
+	if line == 0 || !strings.Contains(strings.TrimSpace(script), "\n") {
+		return err
+	}
+	return &ScriptError{line, err}
 }
 
 // Lost reports whether err means that the session is gone, so that nobody knows

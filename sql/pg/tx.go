@@ -80,8 +80,8 @@ func (t *Tx) Exec(ctx context.Context, text string, args ...any) (n int64, err e
 // Script runs a text of any number of statements inside the transaction.
 func (t *Tx) Script(ctx context.Context, text string) error {
 	return guarded(ctx, t.conn, text, func() error {
-		_, err := t.raw.Conn().PgConn().Exec(ctx, text).ReadAll()
-		return err
+		done, err := t.raw.Conn().PgConn().Exec(ctx, text).ReadAll()
+		return inScript(text, len(done), err)
 	})
 }
 
@@ -119,7 +119,7 @@ type Reply struct {
 // Run executes the statements in order. A statement whose answer has the columns
 // ret_code and ret_note fails with a [ReplyError] at 400 and above; answers of
 // the 300 class are returned as warnings. Text without parameters may hold
-// several statements.
+// several statements. A statement with a condition runs where that is true.
 func (t *Tx) Run(ctx context.Context, stmts ...sql.Stmt) (warnings []Reply, err error) {
 	for _, s := range stmts {
 		found, err := t.run(ctx, s)
@@ -132,6 +132,18 @@ func (t *Tx) Run(ctx context.Context, stmts ...sql.Stmt) (warnings []Reply, err 
 }
 
 func (t *Tx) run(ctx context.Context, s sql.Stmt) (warnings []Reply, err error) {
+	if s.If != "" {
+		met, err := One[*bool](ctx, t, s.If)
+		if err != nil {
+			return nil, err
+		}
+		if met == nil {
+			return nil, errors.New("some of its conditions are met here and some are not: nobody can say whether to run it")
+		}
+		if !*met {
+			return nil, nil
+		}
+	}
 	if len(s.Args) == 0 && strings.Contains(strings.TrimRight(strings.TrimSpace(s.Text), ";"), ";") {
 		return nil, t.Script(ctx, s.Text)
 	}

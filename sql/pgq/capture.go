@@ -45,6 +45,15 @@ func CreateCapture(queue, table, trigger string, args []string) sql.Stmt {
 	return sql.Exec("select pgq.create_capture($1, $2, $3, $4)", queue, table, trigger, args)
 }
 
+// RenewCaptures makes captures current whose table was altered since they were made, as
+// a script does. Elsewhere than in our own PgQ there are none.
+func RenewCaptures() sql.Stmt {
+	return sql.Stmt{
+		If:   "select to_regprocedure('pgq.renew_captures()') is not null",
+		Text: "select pgq.renew_captures()",
+	}
+}
+
 // DropCapture removes all triggers of a table that feed the queue.
 func DropCapture(queue, table string) sql.Stmt {
 	return sql.Exec("select pgq.drop_capture($1, $2)", queue, table)

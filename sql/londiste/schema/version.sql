@@ -86,15 +86,13 @@ as $$
            and not attisdropped);
 $$;
 
--- Deletes DDL scripts that ran more than three months ago; called by the maintenance.
--- Returns 0. Source: contract/londiste.md 1.3.
+-- Does nothing, and returns 0; the maintenance calls it. The original deletes scripts
+-- that ran more than three months ago, and then they could run again: on a node that
+-- becomes the root, or when an old event comes once more.
+-- Source: contract/londiste.md 1.3, 8 (21).
 create or replace function londiste.periodic_maintenance()
 returns integer
-language plpgsql
+language sql
 as $$
-begin
-    delete from londiste.applied_execute
-     where execute_time < now() - interval '3 months';
-    return 0;
-end;
+    select 0;
 $$;

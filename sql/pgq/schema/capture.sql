@@ -329,6 +329,32 @@ begin
 end;
 $$;
 
+-- Makes captures current whose tables were altered since they were made. What else is
+-- wrong with a capture stays as it is. Returns how many were made anew.
+create or replace function pgq.renew_captures()
+returns int4
+language plpgsql
+as $$
+declare
+    _capture  record;
+    _renewed  int4 := 0;
+begin
+    for _capture in
+        select distinct on (c.table_oid, c.function_oid) c.*
+          from pgq._captures() c
+          join pg_catalog.pg_description d
+            on d.objoid = c.function_oid and d.classoid = 'pg_catalog.pg_proc'::regclass and d.objsubid = 0
+         where c.generated
+           and starts_with(d.description, 'capture ' || md5(c.source) || ' ')
+           and d.description <> pgq._capture_mark(c.function_oid, c.table_oid)
+         order by c.table_oid, c.function_oid, length(c.trigger_name) -- the others are named after it
+    loop
+        _renewed := _renewed + pgq.create_capture(_capture.queue_name, _capture.table_name, _capture.trigger_name, _capture.args);
+    end loop;
+    return _renewed;
+end;
+$$;
+
 -- Stops capturing a table into a queue, whichever function does it. Returns the
 -- number of triggers dropped.
 create or replace function pgq.drop_capture(i_queue_name text, i_table_name text)

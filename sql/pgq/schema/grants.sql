@@ -156,6 +156,7 @@ grant execute on function
     pgq._check_insert(text, int8),
     pgq._write_event(text, int8, timestamptz, int4, int4, text, text, text, text, text, text),
     pgq.create_capture(text, text, text, text[]),
+    pgq.renew_captures(),
     pgq.drop_capture(text, text),
     pgq._check_capture(oid, text[]),
     pgq._check_statement(oid, bool),

@@ -1,0 +1,1 @@
+create table public.plain (id int primary key);

@@ -1,0 +1,2 @@
+--*-- Need-Table: public.plain
+alter table public.plain add column at timestamptz;

@@ -1,0 +1,2 @@
+--*-- Local-Table: public.refunds
+create index refunds_at on @public.refunds@ (at);
