@@ -95,8 +95,8 @@ var seen = map[string]string{
 // Source: contract/pgq.md rules 0.1 and 0.5, sections 1, 2 and 8.
 func TestLooksLikeTheOriginal(t *testing.T) {
 	added := map[string][]string{
-		"functions": {"capture_source(", "create_capture(", "drop_capture(", "get_capture_info(", "insert_events("},
-		"rights":    {"capture_source(", "create_capture(", "drop_capture(", "get_capture_info(", "insert_events("},
+		"functions": {"capture_source(", "create_capture(", "drop_capture(", "get_capture_info(", "insert_events(", "renew_captures("},
+		"rights":    {"capture_source(", "create_capture(", "drop_capture(", "get_capture_info(", "insert_events(", "renew_captures("},
 	}
 	db, ok := original(t)
 	if !ok {
