@@ -8,7 +8,8 @@ import (
 	"github.com/skytools-go/skytools/spec"
 )
 
-// A Drift says what changed behind the YAML's back: last applied against live.
+// A Drift says what changed behind the YAML's back: last applied against live, and a
+// replicated table against the root's.
 // What somebody wrote in the YAML and has not applied yet is not drift; it is only
 // counted. Lists are never nil.
 type Drift struct {
@@ -103,7 +104,11 @@ func (d *Drift) database(s *Scene, database string) error {
 			d.Unchecked = append(d.Unchecked, Unchecked{text, why, "grant what the command prints: skytools sql grants"})
 			continue
 		}
-		d.object(s, a, row, byKind[a.Kind][a.Name])
+		found := byKind[a.Kind][a.Name]
+		if k := kindOf(a.Kind); k != nil && k.once() && len(found) == 0 {
+			found = row.Spec
+		}
+		d.object(s, a, row, found)
 	}
 	return nil
 }
@@ -115,6 +120,11 @@ func (d *Drift) object(s *Scene, a Address, row Applied, found State) {
 	if !x.Gone {
 		for _, f := range fields(found, row.Spec, nil) {
 			f.Before, f.After, f.Cause = f.After, f.Before, "drift"
+			if !s.ignored(a, f.Path) {
+				x.Fields = append(x.Fields, f)
+			}
+		}
+		for _, f := range unlike(s, a) {
 			if !s.ignored(a, f.Path) {
 				x.Fields = append(x.Fields, f)
 			}

@@ -88,11 +88,13 @@ type kind interface {
 	read(row json.RawMessage) (name string, s State, ok bool, err error)
 	adopt(*Adoption, string, json.RawMessage) error
 	vital() bool
+	once() bool
 }
 
 func (k Kind[S]) name() string         { return k.Name }
 func (k Kind[S]) catalog() sql.Catalog { c := k.Catalog; c.Kind = k.Name; return c }
 func (k Kind[S]) vital() bool          { return k.Vital }
+func (k Kind[S]) once() bool           { return k.Once }
 
 func (k Kind[S]) read(row json.RawMessage) (string, State, bool, error) {
 	name, settings, ok, err := k.Read(row)
