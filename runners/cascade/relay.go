@@ -93,7 +93,7 @@ func dataTable(name string) string { return sql.ParseName(name).Ident() }
 
 func (r *relay) add(ctx context.Context, e *replay.Event) error {
 	r.lines.WriteString(strconv.FormatInt(e.ID, 10))
-	for _, value := range [][]byte{e.Time, e.Type, e.Data, e.Extra[0], e.Extra[1], e.Extra[2], e.Extra[3]} {
+	for _, value := range [][]byte{e.When(), e.Type, e.Data, e.Extra[0], e.Extra[1], e.Extra[2], e.Extra[3]} {
 		r.lines.WriteByte('\t')
 		copyText(&r.lines, value)
 	}

@@ -142,16 +142,11 @@ func (c *Consumer) connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := c.source.Exec(ctx, sortMemory); err != nil {
+	if err := c.source.SortIn(ctx, smallText); err != nil {
 		return err
 	}
 	return c.source.Listen(ctx, "pgq_tick")
 }
-
-// sortMemory lets the server sort a batch of about 100,000 events without a file.
-const sortMemory = `
-	select set_config('work_mem', '32MB', false)
-	 where pg_size_bytes(current_setting('work_mem')) < pg_size_bytes('32MB')`
 
 // dialWork opens the session of the handler, with the settings that its database
 // and role have.

@@ -4,18 +4,38 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/url"
 	"strings"
+	"time"
 )
 
 // An Event is a row of a queue. Nil is NULL.
 type Event struct {
 	ID, Txid int64
-	Time     []byte
+	Time     int64 // microseconds since 2000, as PostgreSQL counts them; [Event.When] is its text
 	Retry    []byte
 	Type     []byte
 	Data     []byte
 	Extra    [4][]byte
+}
+
+// When is the event's time as text, in UTC.
+//
+// Source: PostgreSQL documentation, Date/Time Types, for infinity and years before 1.
+func (e *Event) When() []byte {
+	const epoch = 946_684_800 // 2000-01-01, in seconds of Unix
+	switch {
+	case e.Time == math.MaxInt64:
+		return []byte("infinity")
+	case e.Time == math.MinInt64:
+		return []byte("-infinity")
+	}
+	at := time.Unix(epoch+e.Time/1e6, e.Time%1e6*1e3).UTC() // in two parts, as microseconds of Unix end before PostgreSQL's
+	if at.Year() > 0 {
+		return at.AppendFormat(nil, "2006-01-02 15:04:05.999999+00")
+	}
+	return fmt.Appendf(nil, "%04d-%s BC", 1-at.Year(), at.Format("01-02 15:04:05.999999+00"))
 }
 
 // Table is the global name of the table that a data event is about.

@@ -133,7 +133,7 @@ func (a *Applier) timeOf(t *target, e *Event, k *kind) (string, error) {
 	text := ""
 	switch t.Parts.By {
 	case "event_time":
-		text = string(e.Time)
+		text = string(e.When())
 	case "batch_time":
 		text = a.Batch.Time
 	case "current_time":

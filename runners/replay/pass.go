@@ -29,7 +29,7 @@ func (a *Applier) pass(ctx context.Context, t *target, e *Event) error {
 func (a *Applier) enqueue(ctx context.Context, t *load) error {
 	arrays := make([][]*string, 7)
 	for _, e := range t.events {
-		for i, value := range [][]byte{e.Time, e.Type, e.Data, e.Extra[0], e.Extra[1], e.Extra[2], e.Extra[3]} {
+		for i, value := range [][]byte{e.When(), e.Type, e.Data, e.Extra[0], e.Extra[1], e.Extra[2], e.Extra[3]} {
 			arrays[i] = append(arrays[i], textOrNull(value))
 		}
 	}
@@ -66,7 +66,7 @@ func (a *Applier) call(ctx context.Context, t *load) error {
 		part := t.events[start:min(start+pipelined, len(t.events))]
 		var stmts []sql.Stmt
 		for _, e := range part {
-			stmts = append(stmts, sql.Exec(text, conf, tick, fmt.Sprint(e.ID), textOrNull(e.Time), fmt.Sprint(e.Txid), textOrNull(e.Retry),
+			stmts = append(stmts, sql.Exec(text, conf, tick, fmt.Sprint(e.ID), textOrNull(e.When()), fmt.Sprint(e.Txid), textOrNull(e.Retry),
 				textOrNull(e.Type), textOrNull(e.Data), textOrNull(e.Extra[0]), textOrNull(e.Extra[1]), textOrNull(e.Extra[2]), textOrNull(e.Extra[3])))
 		}
 		done, err := a.tx.Pipeline(ctx, stmts)

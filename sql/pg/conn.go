@@ -184,6 +184,19 @@ func (c *Conn) Script(ctx context.Context, text string) error {
 	})
 }
 
+// SortIn lets the session sort so many bytes without a file, if it may not sort more
+// already, and alone: a sort of events has nothing that several processes could share.
+func (c *Conn) SortIn(ctx context.Context, bytes int64) error {
+	_, err := c.Exec(ctx, `
+		select set_config('max_parallel_workers_per_gather', '0', false),
+		       case when pg_size_bytes(current_setting('work_mem')) < $1::int8
+		            then set_config('work_mem', ($1::int8 / 1024) || 'kB', false) end`, bytes)
+	if err != nil {
+		return fmt.Errorf("set up the session: %w", err)
+	}
+	return nil
+}
+
 // Listen subscribes the session to a notification channel.
 func (c *Conn) Listen(ctx context.Context, channel string) error {
 	_, err := c.Exec(ctx, "listen "+sql.Ident(channel))
