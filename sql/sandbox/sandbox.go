@@ -45,6 +45,9 @@ type Options struct {
 	TCP      bool              // also listen on a free port of 127.0.0.1
 	Durable  bool              // fsync on; off is quicker and survives all but a crash of the machine
 	Detached bool              // outlive this process; somebody must call Stop on Open(Dir)
+
+	Data   string   // an existing data directory to run on, which Stop leaves alone; empty: a new one
+	Initdb []string // more arguments of initdb for a new one, such as --data-checksums
 }
 
 // A Server is one PostgreSQL server. Its methods are not safe for concurrent use.
@@ -53,6 +56,7 @@ type Server struct {
 	Install Install
 	Port    int // of the socket and, with TCP, of 127.0.0.1
 
+	existing string // the data directory, where it is not ours
 	proc     *os.Process
 	done     chan struct{} // closed when proc has ended
 	guardian io.WriteCloser
@@ -69,7 +73,7 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 			return nil, err
 		}
 	}
-	s := &Server{Dir: o.Dir, Install: o.Install, Port: 5432}
+	s := &Server{Dir: o.Dir, Install: o.Install, Port: 5432, existing: o.Data}
 	if err := s.makeDir(); err != nil {
 		return nil, fmt.Errorf("make a folder for a PostgreSQL server: %w", err)
 	}
@@ -83,8 +87,10 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 			return nil, err
 		}
 	}
-	if err := s.initdb(ctx); err != nil {
-		return nil, err
+	if s.existing == "" {
+		if err := s.initdb(ctx, o.Initdb); err != nil {
+			return nil, err
+		}
 	}
 	if err := s.configure(o); err != nil {
 		return nil, err
@@ -159,10 +165,10 @@ func (s *Server) Resume(ctx context.Context) error {
 }
 
 // waitReady returns when the server's own status file says that it accepts
-// connections. Source: PostgreSQL documentation, postmaster.pid (line 8).
+// connections, be it only for reading. Source: PostgreSQL documentation, postmaster.pid (line 8).
 func (s *Server) waitReady(ctx context.Context) error {
 	for {
-		if s.status() == "ready" {
+		if status := s.status(); status == "ready" || status == "standby" {
 			return nil
 		}
 		select {
@@ -258,7 +264,12 @@ func (s *Server) wait() {
 	}
 }
 
-func (s *Server) data() string { return filepath.Join(s.Dir, "data") }
+func (s *Server) data() string {
+	if s.existing != "" {
+		return s.existing
+	}
+	return filepath.Join(s.Dir, "data")
+}
 
 // makeDir makes the server's folder, owned by the user that it will run as. The
 // path of a socket is limited to about 100 bytes, so a long TMPDIR is not used.
@@ -283,9 +294,9 @@ func (s *Server) makeDir() (err error) {
 	return nil
 }
 
-func (s *Server) initdb(ctx context.Context) error {
-	cmd := exec.CommandContext(ctx, filepath.Join(s.Install.Bin, "initdb"),
-		"-D", s.data(), "-U", User, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions")
+func (s *Server) initdb(ctx context.Context, more []string) error {
+	arguments := []string{"-D", s.data(), "-U", User, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions"}
+	cmd := exec.CommandContext(ctx, filepath.Join(s.Install.Bin, "initdb"), append(arguments, more...)...)
 	cmd.Env, cmd.Dir = environment(), s.Dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: credential()}
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -1,0 +1,153 @@
+package backup
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/skytools-go/skytools/runners/wal/store"
+)
+
+// An Entry is what the names in the stores say of a backup, without reading it.
+type Entry struct {
+	ID       ID
+	Complete bool // some store has its manifest
+	Packs    int
+	Stored   int64     // bytes of the packs that it has written
+	Touched  time.Time // when an object of it was last written, by the store's clock
+	Notes    map[Note]bool
+}
+
+// List is every backup on the shelf, complete or not, the oldest first. A store that
+// cannot be listed is an error: what is missing must not look as if it were not there.
+func (s *Shelf) List(ctx context.Context) ([]Entry, error) {
+	found := map[ID]*Entry{}
+	entry := func(id ID) *Entry {
+		if found[id] == nil {
+			found[id] = &Entry{ID: id, Notes: map[Note]bool{}}
+		}
+		return found[id]
+	}
+	for _, from := range s.Stores {
+		packs, stored := map[ID]int{}, map[ID]int64{}
+		for _, kind := range []string{"pack/", "backup/"} {
+			for info, err := range from.List(ctx, s.prefix()+kind) {
+				if err != nil {
+					return nil, err
+				}
+				id, name, _ := strings.Cut(strings.TrimPrefix(info.Key, s.prefix()+kind), "/")
+				if ID(id).Time().IsZero() {
+					continue
+				}
+				e := entry(ID(id))
+				if info.Modified.After(e.Touched) {
+					e.Touched = info.Modified
+				}
+				switch {
+				case kind == "pack/" && !strings.HasSuffix(name, ".index"):
+					packs[e.ID]++
+					stored[e.ID] += info.Size
+				case name == "manifest":
+					e.Complete = true
+				case strings.HasSuffix(name, ".json"):
+					e.Notes[Note(strings.TrimSuffix(name, ".json"))] = true
+				}
+			}
+		}
+		for id, n := range packs {
+			e := entry(id)
+			e.Packs, e.Stored = max(e.Packs, n), max(e.Stored, stored[id])
+		}
+	}
+	var all []Entry
+	for _, id := range slices.Sorted(maps.Keys(found)) {
+		all = append(all, *found[id])
+	}
+	return all, nil
+}
+
+// Load reads a backup's manifest from the first store that has it whole.
+func (s *Shelf) Load(ctx context.Context, id ID) (m *Manifest, err error) {
+	err = s.first(ctx, s.manifestKey(id), func(from store.Store) error {
+		m, err = s.LoadFrom(ctx, from, id)
+		return err
+	})
+	return m, err
+}
+
+// LoadFrom reads a backup's manifest from one store.
+func (s *Shelf) LoadFrom(ctx context.Context, from store.Store, id ID) (*Manifest, error) {
+	stored, err := read(ctx, from, s.manifestKey(id), 0, -1)
+	if err != nil {
+		return nil, err
+	}
+	m, err := Decode(bytes.NewReader(stored))
+	if err != nil {
+		return nil, err
+	}
+	if m.ID != id || m.System != s.System {
+		return nil, fmt.Errorf("the manifest is of backup %s of system %s", m.ID, m.System)
+	}
+	return m, nil
+}
+
+// Write puts a note to a backup on every store, in place of the one that is there.
+func (s *Shelf) Write(ctx context.Context, id ID, n Note, value any) error {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return err
+	}
+	for _, to := range s.Stores {
+		if err := swap(ctx, to, s.noteKey(id, n), text); err != nil && to.Required {
+			return err
+		}
+	}
+	return nil
+}
+
+func swap(ctx context.Context, to store.Store, key string, text []byte) error {
+	for {
+		version := ""
+		switch info, err := to.Stat(ctx, key); {
+		case err == nil:
+			version = info.Version
+		case !errors.Is(err, store.ErrNotExist):
+			return err
+		}
+		_, err := to.Swap(ctx, key, version, bytes.NewReader(text))
+		if !errors.Is(err, store.ErrChanged) {
+			return err
+		}
+	}
+}
+
+// Read reads a note. store.ErrNotExist when no store has it.
+func (s *Shelf) Read(ctx context.Context, id ID, n Note, value any) error {
+	for _, from := range s.Stores {
+		text, err := read(ctx, from, s.noteKey(id, n), 0, -1)
+		if errors.Is(err, store.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		return json.Unmarshal(text, value)
+	}
+	return store.ErrNotExist
+}
+
+// Erase removes a note from every store.
+func (s *Shelf) Erase(ctx context.Context, id ID, n Note) error {
+	for _, from := range s.Stores {
+		if err := from.Delete(ctx, s.noteKey(id, n)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
