@@ -105,18 +105,19 @@ func Open(ctx context.Context, c Config) (Store, error) {
 	if err != nil {
 		return nil, errors.New("open store: the URL cannot be read") // its text may hold a secret
 	}
+	bare := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path} // without what may turn out to be a secret
 	if _, secret := u.User.Password(); secret {
-		return nil, fmt.Errorf("open store %s: a URL must not hold a password", u.Redacted())
+		return nil, fmt.Errorf("open store %s: a URL must not hold a password", &bare)
 	}
 	open := map[string]func(context.Context, *url.URL, Config) (Store, error){
-		"file": openDirectory,
+		"file": openDirectory, "s3": openS3,
 	}[u.Scheme]
 	if open == nil {
-		return nil, fmt.Errorf("open store %s: a URL begins with file://, s3:// or sftp://", c.URL)
+		return nil, fmt.Errorf("open store %s: a URL begins with file://, s3:// or sftp://", &bare)
 	}
 	s, err := open(ctx, u, c)
 	if err != nil {
-		return nil, fmt.Errorf("open store %s: %w", c.URL, err)
+		return nil, fmt.Errorf("open store %s: %w", &bare, err)
 	}
 	return s, nil
 }
@@ -125,7 +126,7 @@ func Open(ctx context.Context, c Config) (Store, error) {
 func parameters(u *url.URL, known ...string) (map[string]string, error) {
 	query, err := url.ParseQuery(u.RawQuery)
 	if err != nil {
-		return nil, fmt.Errorf("parameters: %w", err)
+		return nil, errors.New("the parameters cannot be read")
 	}
 	values := map[string]string{}
 	for name, all := range query {
