@@ -110,7 +110,7 @@ func Open(ctx context.Context, c Config) (Store, error) {
 		return nil, fmt.Errorf("open store %s: a URL must not hold a password", &bare)
 	}
 	open := map[string]func(context.Context, *url.URL, Config) (Store, error){
-		"file": openDirectory, "s3": openS3,
+		"file": openDirectory, "s3": openS3, "sftp": openSFTP,
 	}[u.Scheme]
 	if open == nil {
 		return nil, fmt.Errorf("open store %s: a URL begins with file://, s3:// or sftp://", &bare)
