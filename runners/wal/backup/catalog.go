@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -150,4 +151,48 @@ func (s *Shelf) Erase(ctx context.Context, id ID, n Note) error {
 		}
 	}
 	return nil
+}
+
+// RemoveManifest makes a backup none, in every store.
+func (s *Shelf) RemoveManifest(ctx context.Context, id ID) error {
+	for _, from := range s.Stores {
+		if err := from.Delete(ctx, s.manifestKey(id)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// RemovePacks removes the packs that a backup has written, other than those to keep,
+// from every store. It returns how many and of how many bytes, each counted once.
+func (s *Shelf) RemovePacks(ctx context.Context, id ID, keep map[int]bool, dry bool) (packs int, bytes int64, err error) {
+	seen := map[string]bool{}
+	for _, from := range s.Stores {
+		prefix := s.prefix() + "pack/" + string(id) + "/"
+		var names []string
+		for info, err := range from.List(ctx, prefix) {
+			if err != nil {
+				return packs, bytes, err
+			}
+			name, index := strings.CutSuffix(strings.TrimPrefix(info.Key, prefix), ".index")
+			if n, err := strconv.Atoi(name); err != nil || keep[n] {
+				continue
+			}
+			names = append(names, info.Key)
+			if !index && !seen[info.Key] {
+				seen[info.Key] = true
+				packs, bytes = packs+1, bytes+info.Size
+			}
+		}
+		if dry {
+			continue
+		}
+		slices.Reverse(names) // an index before its pack: an index tells others that the pack is there
+		for _, key := range names {
+			if err := from.Delete(ctx, key); err != nil {
+				return packs, bytes, err
+			}
+		}
+	}
+	return packs, bytes, nil
 }
