@@ -75,7 +75,7 @@ func (s *Shelf) List(ctx context.Context) ([]Entry, error) {
 
 // Load reads a backup's manifest from the first store that has it whole.
 func (s *Shelf) Load(ctx context.Context, id ID) (m *Manifest, err error) {
-	err = s.first(ctx, s.manifestKey(id), func(from store.Store) error {
+	err = s.first(ctx, s.ManifestKey(id), func(from store.Store) error {
 		m, err = s.LoadFrom(ctx, from, id)
 		return err
 	})
@@ -84,7 +84,7 @@ func (s *Shelf) Load(ctx context.Context, id ID) (m *Manifest, err error) {
 
 // LoadFrom reads a backup's manifest from one store.
 func (s *Shelf) LoadFrom(ctx context.Context, from store.Store, id ID) (*Manifest, error) {
-	stored, err := read(ctx, from, s.manifestKey(id), 0, -1)
+	stored, err := read(ctx, from, s.ManifestKey(id), 0, -1)
 	if err != nil {
 		return nil, err
 	}
@@ -93,7 +93,7 @@ func (s *Shelf) LoadFrom(ctx context.Context, from store.Store, id ID) (*Manifes
 		return nil, err
 	}
 	if m.ID != id || m.System != s.System {
-		return nil, fmt.Errorf("the manifest is of backup %s of system %s", m.ID, m.System)
+		return nil, &FormError{fmt.Errorf("the manifest is of backup %s of system %s", m.ID, m.System)}
 	}
 	return m, nil
 }
@@ -156,7 +156,7 @@ func (s *Shelf) Erase(ctx context.Context, id ID, n Note) error {
 // RemoveManifest makes a backup none, in every store.
 func (s *Shelf) RemoveManifest(ctx context.Context, id ID) error {
 	for _, from := range s.Stores {
-		if err := from.Delete(ctx, s.manifestKey(id)); err != nil {
+		if err := from.Delete(ctx, s.ManifestKey(id)); err != nil {
 			return err
 		}
 	}

@@ -184,8 +184,22 @@ func (m *Manifest) Encode() ([]byte, error) {
 	return stored.Bytes(), nil
 }
 
-// Decode reads a manifest and checks that it is whole and makes sense.
+// A FormError says that a manifest was read and is none, or damaged.
+type FormError struct{ Err error }
+
+func (e *FormError) Error() string { return e.Err.Error() }
+func (e *FormError) Unwrap() error { return e.Err }
+
+// Decode reads a manifest and checks that it is whole and makes sense: [FormError].
 func Decode(stored io.Reader) (*Manifest, error) {
+	m, err := decode(stored)
+	if err != nil {
+		return nil, &FormError{err}
+	}
+	return m, nil
+}
+
+func decode(stored io.Reader) (*Manifest, error) {
 	unpacked, err := zstd.NewReader(stored, zstd.WithDecoderConcurrency(1))
 	if err != nil {
 		return nil, err

@@ -69,13 +69,18 @@ func Look(ctx context.Context, shelf *backup.Shelf, wal WAL, target Target, only
 // wal looks for the segments on the way from the backup to the target.
 func (p *Preview) wal(ctx context.Context, wal WAL) error {
 	from := p.Backup.Start
+	segment := sql.LSN(p.Backup.SegmentSize)
 	for i, f := range p.Choice.Path {
-		to := f.At
+		to := f.At - f.At%segment // the segment in which it was left the server takes from the next timeline
 		if i == len(p.Choice.Path)-1 {
 			to = p.Choice.Target.LSN
 			if p.Choice.Target.Immediate {
 				to = p.Backup.Stop
 			}
+		}
+		if i < len(p.Choice.Path)-1 && from >= to {
+			from = f.At
+			continue
 		}
 		missing, found, err := wal.Missing(ctx, f.Timeline, from, to)
 		if err != nil {
