@@ -48,6 +48,12 @@ type Head struct {
 	Settings    map[string]string `json:"settings"` // what a standby must not go below
 }
 
+// Major is the server's major version, such as 15.
+func (h *Head) Major() (n int) {
+	fmt.Sscanf(h.Server, "%d", &n)
+	return n
+}
+
 // Full reports whether the backup was taken without looking at an earlier one.
 func (h *Head) Full() bool { return h.Parent == "" }
 

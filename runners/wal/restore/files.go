@@ -49,9 +49,7 @@ func (r *restoring) moved(path string) string {
 
 // version is the directory that a server makes in each of its tablespaces.
 func (r *restoring) version() string {
-	major, _, _ := strings.Cut(r.m.Server, ".")
-	digits := strings.TrimRight(major, "abcdefghijklmnopqrstuvwxyz")
-	return fmt.Sprintf("PG_%s_%d", digits, r.m.Catalog)
+	return fmt.Sprintf("PG_%d_%d", r.m.Major(), r.m.Catalog)
 }
 
 // owner finds out whose the files are going to be.
