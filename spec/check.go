@@ -27,6 +27,9 @@ func (d *decoder) check() {
 		d.checkQueue(&d.set.Queues[i])
 	}
 	d.checkForwardCycles()
+	for i := range d.set.Archives {
+		d.checkArchive(&d.set.Archives[i])
+	}
 }
 
 func (d *decoder) anyFile() string {

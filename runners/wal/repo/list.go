@@ -36,7 +36,7 @@ type File struct {
 
 // Files yields the WAL files of a cluster in a store, by key: timeline after timeline,
 // and their segments in order. What is not named as one is left out.
-func Files(ctx context.Context, s Store, system uint64) iter.Seq2[File, error] {
+func Files(ctx context.Context, s store.Store, system uint64) iter.Seq2[File, error] {
 	return func(yield func(File, error) bool) {
 		for info, err := range s.List(ctx, fmt.Sprintf("e/%d/wal/", system)) {
 			if err != nil {

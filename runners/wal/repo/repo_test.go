@@ -374,7 +374,7 @@ func TestDamage(t *testing.T) {
 		var lone *repo.Repo
 		lone, err = repo.Open(repo.Config{Stores: a.Stores[:1], Identities: c.Identities})
 		ok(t, err)
-		for try := range 30 {
+		for try := range 12 {
 			bad := bytes.Clone(good)
 			switch try % 3 {
 			case 0:

@@ -104,3 +104,17 @@ func (c Cluster) Check(n Name, page []byte) error {
 	}
 	return nil
 }
+
+// PageAt reports whether a page is the one at a position, and not what was in a file
+// before it was used again.
+func PageAt(page []byte, position sql.LSN) bool {
+	if len(page) < 16 {
+		return false
+	}
+	for _, order := range []binary.ByteOrder{binary.LittleEndian, binary.BigEndian} {
+		if _, ok := majors[order.Uint16(page)]; ok && sql.LSN(order.Uint64(page[8:])) == position {
+			return true
+		}
+	}
+	return false
+}
