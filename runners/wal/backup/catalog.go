@@ -196,3 +196,21 @@ func (s *Shelf) RemovePacks(ctx context.Context, id ID, keep map[int]bool, dry b
 	}
 	return packs, bytes, nil
 }
+
+// LoadHead reads the beginning of a backup's manifest, which says when and of what it
+// is, from the first store that has it. It does not check the rest.
+func (s *Shelf) LoadHead(ctx context.Context, id ID) (head Head, err error) {
+	err = s.first(ctx, s.ManifestKey(id), func(from store.Store) error {
+		r, err := from.Get(ctx, s.ManifestKey(id), 0, -1)
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		head, err = DecodeHead(r)
+		if err == nil && (head.ID != id || head.System != s.System) {
+			err = &FormError{fmt.Errorf("the manifest is of backup %s of system %s", head.ID, head.System)}
+		}
+		return err
+	})
+	return head, err
+}

@@ -240,6 +240,23 @@ func decode(stored io.Reader) (*Manifest, error) {
 	}
 }
 
+// DecodeHead reads the first line of a manifest.
+func DecodeHead(stored io.Reader) (Head, error) {
+	unpacked, err := zstd.NewReader(stored, zstd.WithDecoderConcurrency(1))
+	if err != nil {
+		return Head{}, err
+	}
+	defer unpacked.Close()
+	var l line
+	if err := json.NewDecoder(unpacked).Decode(&l); err != nil {
+		return Head{}, err
+	}
+	if l.Head == nil || l.Head.Format != 1 {
+		return Head{}, &FormError{errors.New("it does not begin as a manifest")}
+	}
+	return *l.Head, nil
+}
+
 // check refuses what would lead a restore astray.
 func (m *Manifest) check() error {
 	if m.Format != 1 {
