@@ -1,10 +1,14 @@
 package schedule_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
+	"github.com/skytools-go/skytools/runners/wal/archive/archivetest"
 	"github.com/skytools-go/skytools/runners/wal/backup"
+	"github.com/skytools-go/skytools/runners/wal/backup/backuptest"
+	"github.com/skytools-go/skytools/runners/wal/retain"
 	"github.com/skytools-go/skytools/runners/wal/schedule"
 )
 
@@ -64,5 +68,36 @@ func TestDueAt(t *testing.T) {
 		if got, any := schedule.DueAt(c.full, c.incremental, c.done, c.now); got != c.want || any != c.any {
 			t.Errorf("%s: %+v, %v; want %+v, %v", c.name, got, any, c.want, c.any)
 		}
+	}
+}
+
+// TestKeeper: the first backup is due at once and no other is before its time; the
+// retention comes after each.
+func TestKeeper(t *testing.T) {
+	c := backuptest.Start(t)
+	a := archivetest.Open(t, c, nil, backuptest.Dir(t, "store"))
+	stats := &schedule.Stats{}
+	k := schedule.New(schedule.Config{
+		Archive: a, Full: sunday, Incremental: nightly, Policy: &retain.Policy{}, Stats: stats,
+		Options: func(context.Context) (backup.Options, error) { return c.Options(), nil },
+	})
+	now := time.Now()
+	tomorrow := nightly.Next(now).Add(2 * time.Hour)
+	for _, when := range []time.Time{now, now, tomorrow} {
+		if err := k.RunOnce(t.Context(), when); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list, err := a.Shelf().List(t.Context())
+	if err != nil || len(list) != 2 || stats.Backups.Load() != 2 || stats.Late.Load() != 0 || stats.Last.Load() < now.Unix() {
+		t.Fatalf("there are %+v, %v", list, err)
+	}
+	second, err := a.Shelf().Load(t.Context(), list[1].ID)
+	if full := tomorrow.Weekday() == time.Sunday; err != nil || second.Full() != full {
+		t.Errorf("the second backup follows %q, %v", second.Parent, err)
+	}
+	c.Halt()
+	if err := k.RunOnce(t.Context(), tomorrow.AddDate(0, 0, 8)); err == nil || stats.Late.Load() == 0 {
+		t.Errorf("without a server: %v, and it is %d s late", err, stats.Late.Load())
 	}
 }

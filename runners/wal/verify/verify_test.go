@@ -5,79 +5,19 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"filippo.io/age"
 
-	"github.com/skytools-go/skytools/runners/wal/archive"
+	"github.com/skytools-go/skytools/runners/wal/archive/archivetest"
 	"github.com/skytools-go/skytools/runners/wal/backup/backuptest"
 	"github.com/skytools-go/skytools/runners/wal/repo"
 	"github.com/skytools-go/skytools/runners/wal/restore"
 	"github.com/skytools-go/skytools/runners/wal/retain"
-	"github.com/skytools-go/skytools/runners/wal/segment"
 	"github.com/skytools-go/skytools/runners/wal/verify"
 )
-
-// open makes a repository over directories for a cluster and brings its WAL there, as
-// long as the test runs.
-func open(t *testing.T, c *backuptest.Cluster, identity *age.X25519Identity, dirs ...string) *archive.Archive {
-	t.Helper()
-	config := repo.Config{Recipients: []age.Recipient{identity.Recipient()}, Identities: []age.Identity{identity}}
-	for _, s := range c.Shelf(dirs...).Stores {
-		config.Stores = append(config.Stores, repo.Store{Store: s.Store, Required: true})
-	}
-	r, err := repo.Open(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	system, err := strconv.ParseUint(c.System, 10, 64)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := r.Init(t.Context(), segment.Cluster{System: system, Major: c.Install.Major(), Size: 1 << 20}, time.Now()); err != nil {
-		t.Fatal(err)
-	}
-	a, err := archive.Open(t.Context(), r, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan struct{})
-	t.Cleanup(func() { <-ended })
-	go func() {
-		defer close(ended)
-		for put := map[string]bool{}; t.Context().Err() == nil; time.Sleep(20 * time.Millisecond) {
-			push(t, a, c.WAL, put)
-		}
-	}()
-	return a
-}
-
-func push(t *testing.T, a *archive.Archive, dir string, put map[string]bool) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return
-	}
-	for _, e := range entries {
-		n, err := segment.Parse(e.Name())
-		if err != nil || put[e.Name()] {
-			continue
-		}
-		f, err := os.Open(filepath.Join(dir, e.Name()))
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		_, err = a.Repo.Put(t.Context(), a.System, n, f)
-		f.Close()
-		if err != nil && t.Context().Err() == nil {
-			t.Errorf("push %s: %v", n, err)
-		}
-		put[e.Name()] = true
-	}
-}
 
 // objects are the files below a directory whose name has a part in it.
 func objects(t *testing.T, dir, part string) []string {
@@ -116,7 +56,7 @@ func TestVerify(t *testing.T) {
 		t.Fatal(err)
 	}
 	one, two := backuptest.Dir(t, "one"), backuptest.Dir(t, "two")
-	a := open(t, c, identity, one, two)
+	a := archivetest.Open(t, c, identity, one, two)
 	o := c.Options()
 	o.WAL = a
 	ledger := c.Keep()
