@@ -159,7 +159,7 @@ func (v *verifying) wal(ctx context.Context) ([]item, error) {
 func (v *verifying) gaps(ctx context.Context, names []segment.Name) error {
 	lineages, err := v.a.Lineages(ctx)
 	var damage *repo.DamageError
-	if err != nil && !errors.As(err, &damage) { // what is damaged is among the items
+	if err != nil && !errors.As(err, &damage) && !errors.Is(err, repo.ErrNoIdentity) { // what is damaged is among the items
 		return err
 	}
 	needed := retain.Decide(v.alive, archive.Timelines(lineages), v.o.Policy, v.o.Now)
