@@ -14,6 +14,10 @@ type Archive struct {
 	Stores  []ArchiveStore `json:"stores"`
 	Encrypt Encrypt        `json:"encrypt"`
 	WAL     ArchiveWAL     `json:"wal"`
+
+	Backup    ArchiveBackup `json:"backup,omitzero"`
+	Retention Retention     `json:"retention,omitzero"`
+	Drill     Drill         `json:"drill,omitzero"`
 }
 
 func (a *Archive) about() string {
@@ -30,6 +34,12 @@ func (a *Archive) fields() []Field[Archive] {
 			Into: func(a *Archive) any { return mappingOf[Encrypt, *Encrypt]{"encrypt", &a.Encrypt} }},
 		{Name: "wal", Doc: "How WAL is kept.", Example: "{compression: lz4}",
 			Into: func(a *Archive) any { return mappingOf[ArchiveWAL, *ArchiveWAL]{"wal", &a.WAL} }},
+		{Name: "backup", Doc: "When it is backed up.", Example: `{full: "Sun 02:00", incremental: "02:00"}`,
+			Into: func(a *Archive) any { return mappingOf[ArchiveBackup, *ArchiveBackup]{"backup", &a.Backup} }},
+		{Name: "retention", Doc: "What is kept. Without it nothing is removed.", Example: "{window: 14d, min_full: 2}",
+			Into: func(a *Archive) any { return mappingOf[Retention, *Retention]{"retention", &a.Retention} }},
+		{Name: "drill", Doc: "How backups are proven by restoring them.", Example: "{scratch: /srv/scratch}",
+			Into: func(a *Archive) any { return mappingOf[Drill, *Drill]{"drill", &a.Drill} }},
 	}
 }
 

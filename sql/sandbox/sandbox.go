@@ -48,6 +48,8 @@ type Options struct {
 
 	Data   string   // an existing data directory to run on, which Stop leaves alone; empty: a new one
 	Initdb []string // more arguments of initdb for a new one, such as --data-checksums
+
+	Arguments []string // more arguments of the server, such as -c autovacuum=off
 }
 
 // A Server is one PostgreSQL server. Its methods are not safe for concurrent use.
@@ -56,10 +58,11 @@ type Server struct {
 	Install Install
 	Port    int // of the socket and, with TCP, of 127.0.0.1
 
-	existing string // the data directory, where it is not ours
-	proc     *os.Process
-	done     chan struct{} // closed when proc has ended
-	guardian io.WriteCloser
+	existing  string // the data directory, where it is not ours
+	arguments []string
+	proc      *os.Process
+	done      chan struct{} // closed when proc has ended
+	guardian  io.WriteCloser
 }
 
 // User is the superuser of every sandbox server.
@@ -73,7 +76,7 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 			return nil, err
 		}
 	}
-	s := &Server{Dir: o.Dir, Install: o.Install, Port: 5432, existing: o.Data}
+	s := &Server{Dir: o.Dir, Install: o.Install, Port: 5432, existing: o.Data, arguments: o.Arguments}
 	if err := s.makeDir(); err != nil {
 		return nil, fmt.Errorf("make a folder for a PostgreSQL server: %w", err)
 	}
@@ -152,7 +155,11 @@ func (s *Server) Resume(ctx context.Context) error {
 	}
 	defer log.Close()
 	os.Remove(filepath.Join(s.data(), "postmaster.pid")) // of a killed server: its status line would say "ready"
-	cmd := exec.Command(filepath.Join(s.Install.Bin, "postgres"), "-D", s.data())
+	arguments := []string{"-D", s.data()}
+	if s.existing != "" { // whatever the settings there say
+		arguments = append(arguments, "-c", "unix_socket_directories="+s.Dir, "-c", "port="+strconv.Itoa(s.Port))
+	}
+	cmd := exec.Command(filepath.Join(s.Install.Bin, "postgres"), append(arguments, s.arguments...)...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Env, cmd.Dir = environment(), s.Dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: credential()}

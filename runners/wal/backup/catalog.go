@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -74,7 +75,7 @@ func (s *Shelf) List(ctx context.Context) ([]Entry, error) {
 
 // Load reads a backup's manifest from the first store that has it whole.
 func (s *Shelf) Load(ctx context.Context, id ID) (m *Manifest, err error) {
-	err = s.first(ctx, s.manifestKey(id), func(from store.Store) error {
+	err = s.first(ctx, s.ManifestKey(id), func(from store.Store) error {
 		m, err = s.LoadFrom(ctx, from, id)
 		return err
 	})
@@ -83,7 +84,7 @@ func (s *Shelf) Load(ctx context.Context, id ID) (m *Manifest, err error) {
 
 // LoadFrom reads a backup's manifest from one store.
 func (s *Shelf) LoadFrom(ctx context.Context, from store.Store, id ID) (*Manifest, error) {
-	stored, err := read(ctx, from, s.manifestKey(id), 0, -1)
+	stored, err := read(ctx, from, s.ManifestKey(id), 0, -1)
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +93,7 @@ func (s *Shelf) LoadFrom(ctx context.Context, from store.Store, id ID) (*Manifes
 		return nil, err
 	}
 	if m.ID != id || m.System != s.System {
-		return nil, fmt.Errorf("the manifest is of backup %s of system %s", m.ID, m.System)
+		return nil, &FormError{fmt.Errorf("the manifest is of backup %s of system %s", m.ID, m.System)}
 	}
 	return m, nil
 }
@@ -150,4 +151,66 @@ func (s *Shelf) Erase(ctx context.Context, id ID, n Note) error {
 		}
 	}
 	return nil
+}
+
+// RemoveManifest makes a backup none, in every store.
+func (s *Shelf) RemoveManifest(ctx context.Context, id ID) error {
+	for _, from := range s.Stores {
+		if err := from.Delete(ctx, s.ManifestKey(id)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// RemovePacks removes the packs that a backup has written, other than those to keep,
+// from every store. It returns how many and of how many bytes, each counted once.
+func (s *Shelf) RemovePacks(ctx context.Context, id ID, keep map[int]bool, dry bool) (packs int, bytes int64, err error) {
+	seen := map[string]bool{}
+	for _, from := range s.Stores {
+		prefix := s.prefix() + "pack/" + string(id) + "/"
+		var names []string
+		for info, err := range from.List(ctx, prefix) {
+			if err != nil {
+				return packs, bytes, err
+			}
+			name, index := strings.CutSuffix(strings.TrimPrefix(info.Key, prefix), ".index")
+			if n, err := strconv.Atoi(name); err != nil || keep[n] {
+				continue
+			}
+			names = append(names, info.Key)
+			if !index && !seen[info.Key] {
+				seen[info.Key] = true
+				packs, bytes = packs+1, bytes+info.Size
+			}
+		}
+		if dry {
+			continue
+		}
+		slices.Reverse(names) // an index before its pack: an index tells others that the pack is there
+		for _, key := range names {
+			if err := from.Delete(ctx, key); err != nil {
+				return packs, bytes, err
+			}
+		}
+	}
+	return packs, bytes, nil
+}
+
+// LoadHead reads the beginning of a backup's manifest, which says when and of what it
+// is, from the first store that has it. It does not check the rest.
+func (s *Shelf) LoadHead(ctx context.Context, id ID) (head Head, err error) {
+	err = s.first(ctx, s.ManifestKey(id), func(from store.Store) error {
+		r, err := from.Get(ctx, s.ManifestKey(id), 0, -1)
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		head, err = DecodeHead(r)
+		if err == nil && (head.ID != id || head.System != s.System) {
+			err = &FormError{fmt.Errorf("the manifest is of backup %s of system %s", head.ID, head.System)}
+		}
+		return err
+	})
+	return head, err
 }

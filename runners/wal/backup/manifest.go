@@ -48,6 +48,12 @@ type Head struct {
 	Settings    map[string]string `json:"settings"` // what a standby must not go below
 }
 
+// Major is the server's major version, such as 15.
+func (h *Head) Major() (n int) {
+	fmt.Sscanf(h.Server, "%d", &n)
+	return n
+}
+
 // Full reports whether the backup was taken without looking at an earlier one.
 func (h *Head) Full() bool { return h.Parent == "" }
 
@@ -184,8 +190,22 @@ func (m *Manifest) Encode() ([]byte, error) {
 	return stored.Bytes(), nil
 }
 
-// Decode reads a manifest and checks that it is whole and makes sense.
+// A FormError says that a manifest was read and is none, or damaged.
+type FormError struct{ Err error }
+
+func (e *FormError) Error() string { return e.Err.Error() }
+func (e *FormError) Unwrap() error { return e.Err }
+
+// Decode reads a manifest and checks that it is whole and makes sense: [FormError].
 func Decode(stored io.Reader) (*Manifest, error) {
+	m, err := decode(stored)
+	if err != nil {
+		return nil, &FormError{err}
+	}
+	return m, nil
+}
+
+func decode(stored io.Reader) (*Manifest, error) {
 	unpacked, err := zstd.NewReader(stored, zstd.WithDecoderConcurrency(1))
 	if err != nil {
 		return nil, err
@@ -218,6 +238,23 @@ func Decode(stored io.Reader) (*Manifest, error) {
 		}
 		sum.Write(text)
 	}
+}
+
+// DecodeHead reads the first line of a manifest.
+func DecodeHead(stored io.Reader) (Head, error) {
+	unpacked, err := zstd.NewReader(stored, zstd.WithDecoderConcurrency(1))
+	if err != nil {
+		return Head{}, err
+	}
+	defer unpacked.Close()
+	var l line
+	if err := json.NewDecoder(unpacked).Decode(&l); err != nil {
+		return Head{}, err
+	}
+	if l.Head == nil || l.Head.Format != 1 {
+		return Head{}, &FormError{errors.New("it does not begin as a manifest")}
+	}
+	return *l.Head, nil
 }
 
 // check refuses what would lead a restore astray.

@@ -111,7 +111,7 @@ func await(ctx context.Context, wal WAL, patience time.Duration, doing string, t
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case errors.Is(err, context.DeadlineExceeded):
-		err = fmt.Errorf("WAL of timeline %d from %s to %s has not arrived within %s", timeline, from, to, patience)
+		err = fmt.Errorf("WAL of timeline %d from %s to %s has not arrived within %s: %w", timeline, from, to, patience, err)
 	}
 	return &ArchiveError{doing, err}
 }

@@ -38,9 +38,13 @@ func (s *Shelf) packKey(id ID, n int) string {
 	return fmt.Sprintf("%spack/%s/%05d", s.prefix(), id, n)
 }
 
-func (s *Shelf) manifestKey(id ID) string {
+// ManifestKey is where the manifest of a backup is.
+func (s *Shelf) ManifestKey(id ID) string {
 	return s.prefix() + "backup/" + string(id) + "/manifest"
 }
+
+// PackKey is where a pack is.
+func (s *Shelf) PackKey(p Pack) string { return s.packKey(p.Backup, p.N) }
 
 func (s *Shelf) noteKey(id ID, n Note) string {
 	return s.prefix() + "backup/" + string(id) + "/" + string(n) + ".json"

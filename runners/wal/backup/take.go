@@ -59,7 +59,7 @@ func Take(ctx context.Context, shelf *Shelf, o Options) (*Manifest, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, Longest, fmt.Errorf("it took longer than %s", Longest))
 	defer cancel()
 	m, err := take(ctx, shelf, o)
-	if err != nil && errors.Is(err, context.DeadlineExceeded) {
+	if err != nil && ctx.Err() != nil {
 		err = context.Cause(ctx)
 	}
 	if err != nil {
@@ -179,7 +179,7 @@ func (t *taking) commit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return t.writing.put(ctx, t.writing.shelf.manifestKey(t.manifest.ID), content)
+	return t.writing.put(ctx, t.writing.shelf.ManifestKey(t.manifest.ID), content)
 }
 
 // earlier looks for what need not be written again: the newest complete backup, and
@@ -217,7 +217,7 @@ func (t *taking) earlier(ctx context.Context) (newest ID, err error) {
 // have it gets no manifest of this backup either.
 func (t *taking) follow(ctx context.Context, id ID) (bool, error) {
 	shelf := t.writing.shelf
-	key := shelf.manifestKey(id)
+	key := shelf.ManifestKey(id)
 	there, err := shelf.everywhere(ctx, key)
 	if err != nil || !there {
 		return false, err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
 
 	"github.com/skytools-go/skytools/runners/wal/repo"
@@ -66,16 +67,23 @@ func (r *archived) open(ctx context.Context, name string, reads bool) (*repo.Rep
 		}
 		return nil, nil, err
 	}
-	c := repo.Config{Codec: repo.Codec(a.WAL.Compression), Log: r.app.logger().Named(name)}
+	opened, err := repoOf(ctx, a, reads, r.app.logger())
+	return opened, set, err
+}
+
+// repoOf opens the repository of an archive.
+func repoOf(ctx context.Context, a *spec.Archive, reads bool, log hclog.Logger) (*repo.Repo, error) {
+	c := repo.Config{Codec: repo.Codec(a.WAL.Compression), Log: log.Named(a.Name)}
 	for _, s := range a.Stores {
 		opened, err := openStore(ctx, s)
 		if err != nil {
-			return nil, nil, fmt.Errorf("archive %q: %w", name, err)
+			return nil, fmt.Errorf("archive %q: %w", a.Name, err)
 		}
 		c.Stores = append(c.Stores, repo.Store{Store: opened, Required: s.Required})
 	}
+	var err error
 	if c.Recipients, err = repo.Recipients(a.Encrypt.Recipients); err != nil {
-		return nil, nil, fmt.Errorf("archive %q: %w", name, err)
+		return nil, fmt.Errorf("archive %q: %w", a.Name, err)
 	}
 	if reads && !a.Encrypt.Identity.IsZero() {
 		text, err := a.Encrypt.Identity.Reveal(ctx)
@@ -83,11 +91,10 @@ func (r *archived) open(ctx context.Context, name string, reads bool) (*repo.Rep
 			c.Identities, err = repo.Identities(text)
 		}
 		if err != nil {
-			return nil, nil, fmt.Errorf("archive %q: identity from %s: %w", name, a.Encrypt.Identity.Ref(), err)
+			return nil, fmt.Errorf("archive %q: identity from %s: %w", a.Name, a.Encrypt.Identity.Ref(), err)
 		}
 	}
-	opened, err := repo.Open(c)
-	return opened, set, err
+	return repo.Open(c)
 }
 
 func openStore(ctx context.Context, s spec.ArchiveStore) (store.Store, error) {

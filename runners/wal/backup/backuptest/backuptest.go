@@ -227,3 +227,38 @@ func Check(t testing.TB, dsn string) int64 {
 	}
 	return int64(len(rows))
 }
+
+// At is another server of the same cluster, such as a restored one.
+func (c *Cluster) At(s *sandbox.Server) *Cluster {
+	return &Cluster{Server: s, WAL: c.WAL, System: c.System, t: c.t}
+}
+
+// For is the cluster as another test or process knows it.
+func (c *Cluster) For(t testing.TB) *Cluster {
+	return &Cluster{Server: c.Server, WAL: c.WAL, System: c.System, t: t}
+}
+
+// Recovered waits until the server has left recovery.
+func (c *Cluster) Recovered() {
+	c.t.Helper()
+	for range 3000 {
+		if !One[bool](c, "select pg_is_in_recovery()") {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	c.t.Fatalf("it does not come out of recovery:\n%s", c.Log())
+}
+
+// Archived waits until all complete segments have been archived.
+func (c *Cluster) Archived() {
+	c.t.Helper()
+	last := One[string](c, "select pg_walfile_name(pg_current_wal_lsn() - 1)")
+	for range 3000 {
+		if _, err := os.Stat(filepath.Join(c.WAL, last)); err == nil {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	c.t.Fatalf("%s does not arrive in the archive", last)
+}
