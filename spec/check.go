@@ -28,6 +28,9 @@ func (d *decoder) check() {
 	}
 	d.checkForwardCycles()
 	d.checkScripts()
+	for i := range d.set.Archives {
+		d.checkArchive(&d.set.Archives[i])
+	}
 }
 
 func (d *decoder) anyFile() string {

@@ -35,6 +35,10 @@ func topics() map[string]topic {
 	add("table.apply.parts", (*Parts)(nil).about(), describe[Parts, *Parts]())
 	add("table.shard", (*Shard)(nil).about(), describe[Shard, *Shard]())
 	add("sequence", (*Sequence)(nil).about(), describe[Sequence, *Sequence]())
+	add("archive", (*Archive)(nil).about(), describe[Archive, *Archive]())
+	add("archive.stores", (*ArchiveStore)(nil).about(), describe[ArchiveStore, *ArchiveStore]())
+	add("archive.encrypt", (*Encrypt)(nil).about(), describe[Encrypt, *Encrypt]())
+	add("archive.wal", (*ArchiveWAL)(nil).about(), describe[ArchiveWAL, *ArchiveWAL]())
 	add("allow", allowList{}.shape().doc, allowList{}.shape().fields)
 	add("ignore", ignoreList{}.shape().doc, ignoreList{}.shape().fields)
 	return all

@@ -92,6 +92,9 @@ func shapeSchema(s shape) map[string]any {
 		return map[string]any{"type": "integer", "const": Format}
 	case "list":
 		main = map[string]any{"type": "array", "items": entrySchema(s)}
+		if s.entries > 0 {
+			main["minItems"] = s.entries
+		}
 	case "map":
 		entry := entrySchema(s)
 		if entry["required"] == nil {

@@ -33,6 +33,7 @@ type Set struct {
 	Cluster   string          `json:"cluster"`
 	Databases Named[Database] `json:"databases"`
 	Queues    Named[Queue]    `json:"queues"`
+	Archives  Named[Archive]  `json:"archives,omitempty"`
 	Allow     []Allow         `json:"-"` // approvals change what may happen, not what is asked for
 	Ignore    []Ignore        `json:"-"`
 
@@ -133,6 +134,7 @@ func ParseIn(dir func(file string) fs.FS, sources ...Source) (*Set, Problems) {
 	slices.Sort(d.set.Files)
 	d.set.Databases.sort()
 	d.set.Queues.sort()
+	d.set.Archives.sort()
 	d.check()
 	d.problems.finish(d.lines)
 	return d.set, d.problems

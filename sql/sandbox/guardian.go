@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"os/user"
@@ -12,13 +13,13 @@ import (
 )
 
 // guard waits until nobody holds the other end of its input any more, then stops
-// the server ($1 is its folder) and removes what it left. When the folder is gone
+// the server ($1 is its folder, $2 its data) and removes what it left. When the folder is gone
 // already there is nothing to do: that is how Stop ends it.
 const guard = `
 read line
 [ -d "$1" ] || exit 0
 for try in 1 2 3; do
-	pid=$(head -n 1 "$1/data/postmaster.pid" 2>/dev/null) && [ -n "$pid" ] || break
+	pid=$(head -n 1 "$2/postmaster.pid" 2>/dev/null) && [ -n "$pid" ] || break
 	kill -QUIT "$pid" 2>/dev/null || break
 	for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
 		kill -0 "$pid" 2>/dev/null || break 2
@@ -32,7 +33,7 @@ rm -rf "$1"
 // watch starts the guardian. It leaves our process group, so that an interrupt
 // from the keyboard reaches only us.
 func (s *Server) watch() error {
-	cmd := exec.Command("/bin/sh", "-c", guard, "skytools-sandbox-guardian", s.Dir)
+	cmd := exec.Command("/bin/sh", "-c", guard, "skytools-sandbox-guardian", s.Dir, s.data())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.Dir = "/"
 	pipe, err := cmd.StdinPipe()
@@ -98,4 +99,18 @@ func children(pid int) []int {
 		}
 	}
 	return found
+}
+
+// Give makes the user that servers run as the owner of path and of all below it.
+func Give(path string) error {
+	c := credential()
+	if c == nil {
+		return nil
+	}
+	return filepath.WalkDir(path, func(name string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Lchown(name, int(c.Uid), int(c.Gid))
+	})
 }

@@ -46,6 +46,24 @@ func Find() (Install, error) {
 	return all[0], nil
 }
 
+// At returns the PostgreSQL whose programs are in a directory.
+func At(bin string) (Install, error) { return inspect(bin) }
+
+// FindMajor returns a PostgreSQL of a major version: the one in PG_BIN or one of
+// [Installs]. The error is [ErrNotInstalled] when there is none.
+func FindMajor(major int) (Install, error) {
+	all := Installs()
+	if first, err := Find(); err == nil {
+		all = append([]Install{first}, all...)
+	}
+	for _, i := range all {
+		if i.Major() == major {
+			return i, nil
+		}
+	}
+	return Install{}, fmt.Errorf("PostgreSQL %d: %w", major, ErrNotInstalled)
+}
+
 // Installs lists the servers found through pg_config, the folders that Debian,
 // Red Hat and Homebrew use, and PATH; the newest first, each once.
 func Installs() []Install {

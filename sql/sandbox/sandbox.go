@@ -45,6 +45,11 @@ type Options struct {
 	TCP      bool              // also listen on a free port of 127.0.0.1
 	Durable  bool              // fsync on; off is quicker and survives all but a crash of the machine
 	Detached bool              // outlive this process; somebody must call Stop on Open(Dir)
+
+	Data   string   // an existing data directory to run on, which Stop leaves alone; empty: a new one
+	Initdb []string // more arguments of initdb for a new one, such as --data-checksums
+
+	Arguments []string // more arguments of the server, such as -c autovacuum=off
 }
 
 // A Server is one PostgreSQL server. Its methods are not safe for concurrent use.
@@ -53,9 +58,11 @@ type Server struct {
 	Install Install
 	Port    int // of the socket and, with TCP, of 127.0.0.1
 
-	proc     *os.Process
-	done     chan struct{} // closed when proc has ended
-	guardian io.WriteCloser
+	existing  string // the data directory, where it is not ours
+	arguments []string
+	proc      *os.Process
+	done      chan struct{} // closed when proc has ended
+	guardian  io.WriteCloser
 }
 
 // User is the superuser of every sandbox server.
@@ -69,7 +76,7 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 			return nil, err
 		}
 	}
-	s := &Server{Dir: o.Dir, Install: o.Install, Port: 5432}
+	s := &Server{Dir: o.Dir, Install: o.Install, Port: 5432, existing: o.Data, arguments: o.Arguments}
 	if err := s.makeDir(); err != nil {
 		return nil, fmt.Errorf("make a folder for a PostgreSQL server: %w", err)
 	}
@@ -83,8 +90,10 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 			return nil, err
 		}
 	}
-	if err := s.initdb(ctx); err != nil {
-		return nil, err
+	if s.existing == "" {
+		if err := s.initdb(ctx, o.Initdb); err != nil {
+			return nil, err
+		}
 	}
 	if err := s.configure(o); err != nil {
 		return nil, err
@@ -146,7 +155,11 @@ func (s *Server) Resume(ctx context.Context) error {
 	}
 	defer log.Close()
 	os.Remove(filepath.Join(s.data(), "postmaster.pid")) // of a killed server: its status line would say "ready"
-	cmd := exec.Command(filepath.Join(s.Install.Bin, "postgres"), "-D", s.data())
+	arguments := []string{"-D", s.data()}
+	if s.existing != "" { // whatever the settings there say
+		arguments = append(arguments, "-c", "unix_socket_directories="+s.Dir, "-c", "port="+strconv.Itoa(s.Port))
+	}
+	cmd := exec.Command(filepath.Join(s.Install.Bin, "postgres"), append(arguments, s.arguments...)...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Env, cmd.Dir = environment(), s.Dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: credential()}
@@ -159,10 +172,10 @@ func (s *Server) Resume(ctx context.Context) error {
 }
 
 // waitReady returns when the server's own status file says that it accepts
-// connections. Source: PostgreSQL documentation, postmaster.pid (line 8).
+// connections, be it only for reading. Source: PostgreSQL documentation, postmaster.pid (line 8).
 func (s *Server) waitReady(ctx context.Context) error {
 	for {
-		if s.status() == "ready" {
+		if status := s.status(); status == "ready" || status == "standby" {
 			return nil
 		}
 		select {
@@ -258,7 +271,12 @@ func (s *Server) wait() {
 	}
 }
 
-func (s *Server) data() string { return filepath.Join(s.Dir, "data") }
+func (s *Server) data() string {
+	if s.existing != "" {
+		return s.existing
+	}
+	return filepath.Join(s.Dir, "data")
+}
 
 // makeDir makes the server's folder, owned by the user that it will run as. The
 // path of a socket is limited to about 100 bytes, so a long TMPDIR is not used.
@@ -283,9 +301,9 @@ func (s *Server) makeDir() (err error) {
 	return nil
 }
 
-func (s *Server) initdb(ctx context.Context) error {
-	cmd := exec.CommandContext(ctx, filepath.Join(s.Install.Bin, "initdb"),
-		"-D", s.data(), "-U", User, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions")
+func (s *Server) initdb(ctx context.Context, more []string) error {
+	arguments := []string{"-D", s.data(), "-U", User, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions"}
+	cmd := exec.CommandContext(ctx, filepath.Join(s.Install.Bin, "initdb"), append(arguments, more...)...)
 	cmd.Env, cmd.Dir = environment(), s.Dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: credential()}
 	if out, err := cmd.CombinedOutput(); err != nil {

@@ -146,7 +146,8 @@ New here? Try: skytools demo`,
 var commands = []func(*app) *cobra.Command{
 	(*app).demo, (*app).validate, (*app).plan, (*app).show, (*app).apply, (*app).drift, (*app).status, (*app).wait,
 	(*app).compare, (*app).repair, (*app).resync, (*app).skipEvent, (*app).missing,
-	(*app).adopt, (*app).forget, (*app).observe, (*app).run, (*app).unlock, (*app).queue,
+	(*app).adopt, (*app).forget, (*app).observe, (*app).run, (*app).unlock, (*app).queue, (*app).wal,
+	(*app).backup, (*app).restore, (*app).verify, (*app).drill,
 	(*app).schema, (*app).explain, (*app).completion, (*app).version, (*app).sandbox, (*app).sql,
 }
 

@@ -19,6 +19,9 @@ import (
 	"github.com/skytools-go/skytools/runners/replay"
 	"github.com/skytools-go/skytools/runners/status"
 	"github.com/skytools-go/skytools/runners/tick"
+	"github.com/skytools-go/skytools/runners/wal/receive"
+	"github.com/skytools-go/skytools/runners/wal/repo"
+	"github.com/skytools-go/skytools/runners/wal/schedule"
 	"github.com/skytools-go/skytools/runners/web"
 	"github.com/skytools-go/skytools/spec"
 	"github.com/skytools-go/skytools/sql/meta"
@@ -35,7 +38,7 @@ type runFlags struct {
 func (a *app) run() *cobra.Command {
 	var f runFlags
 	cmd := &cobra.Command{
-		Use: "run [PATH...]", Short: "Run the loops: ticks, upkeep, replay, copies and forwards",
+		Use: "run [PATH...]", Short: "Run the loops: ticks, upkeep, replay, copies, forwards and backups",
 		Long: `Runs the loops of the declared topology until it is told to stop. Every declared
 database is ticked and kept up, with the queues that others made there, too: this takes
 the place of pgqd, and may run beside it. Several processes,
@@ -60,7 +63,7 @@ Either way nothing is lost: positions are stored with the data.`,
 	fl := cmd.Flags()
 	fl.StringVar(&f.listen, "listen", "", "serve the status page, /status.json and /metrics here, such as 127.0.0.1:8080")
 	fl.StringArrayVar(&f.nodes, "node", nil, "run only the loops of this database; repeatable")
-	fl.StringArrayVar(&f.only, "only", nil, "run only these: tick, maint, replay, forward; repeatable")
+	fl.StringArrayVar(&f.only, "only", nil, "run only these: tick, maint, replay, forward, receive, backup; repeatable")
 	fl.IntVar(&f.copies, "copies", 2, "tables copied at a time to each node, the largest first")
 	fl.IntVar(&f.pieces, "pieces", 4, "sessions that copy one large table, or make its indexes, at a time; 1: whole tables only")
 	return cmd
@@ -141,6 +144,10 @@ func loopsOf(set *spec.Set, f *runFlags, log hclog.Logger) ([]group.Loop, []prom
 		collectors = append(collectors, prometheus.NewCounterFunc(prometheus.CounterOpts{
 			Name: "skytools_" + name, Help: help, ConstLabels: prometheus.Labels{"loop": loop}}, value))
 	}
+	gauge := func(name, help, loop string, value func() float64) {
+		collectors = append(collectors, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "skytools_" + name, Help: help, ConstLabels: prometheus.Labels{"loop": loop}}, value))
+	}
 	homes := homes(set)
 	for _, d := range set.Databases {
 		database, absent := d.Name, time.Duration(0)
@@ -200,6 +207,33 @@ func loopsOf(set *spec.Set, f *runFlags, log hclog.Logger) ([]group.Loop, []prom
 				return advised(forward.New(config).Run(ctx))
 			})
 		}
+	}
+	for _, x := range set.Archives {
+		name := fmt.Sprintf("receive %s@%s", x.Name, x.Of)
+		if x.WAL.Transport != spec.Both || set.Database(x.Of).State == spec.Dead || !wanted("receive", x.Of) {
+			continue
+		}
+		s := &receive.Stats{}
+		counter("received_segments_total", "Segments received whole and archived.", name, func() float64 { return float64(s.Segments.Load()) })
+		counter("received_bytes_total", "Bytes of WAL received.", name, func() float64 { return float64(s.Bytes.Load()) })
+		add("receive", name, x.Of, "receive "+x.Name, func(ctx context.Context) error {
+			return advised(receive.New(receive.Config{
+				DSN:  func(ctx context.Context) (string, error) { return direct(set)(ctx, x.Of) },
+				Open: func(ctx context.Context) (*repo.Repo, error) { return repoOf(ctx, &x, false, log.Named(name)) },
+				Slot: x.SlotName(), Every: time.Duration(x.WAL.RPO), Log: log.Named(name), Stats: s,
+			}).Run(ctx))
+		})
+	}
+	for _, x := range set.Archives {
+		name := fmt.Sprintf("backup %s@%s", x.Name, x.Of)
+		if !x.Backup.Full.Set && !x.Backup.Incremental.Set || set.Database(x.Of).State == spec.Dead || !wanted("backup", x.Of) {
+			continue
+		}
+		s := &schedule.Stats{}
+		counter("backups_total", "Backups taken.", name, func() float64 { return float64(s.Backups.Load()) })
+		gauge("backup_late_seconds", "By how much the backup that is due is late; 0: none is due.", name, func() float64 { return float64(s.Late.Load()) })
+		gauge("backup_last_timestamp_seconds", "When the last backup of this process ended; 0: none yet.", name, func() float64 { return float64(s.Last.Load()) })
+		add("backup", name, x.Of, "backup "+x.Name, func(ctx context.Context) error { return advised(keepBackups(ctx, set, &x, s, log.Named(name))) })
 	}
 	return loops, collectors
 }

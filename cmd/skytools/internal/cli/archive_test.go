@@ -1,0 +1,126 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	agekey "filippo.io/age"
+
+	"github.com/skytools-go/skytools/runners/wal/archive/archivetest"
+	"github.com/skytools-go/skytools/runners/wal/backup/backuptest"
+)
+
+// TestArchiveCommands: the life of an archive, as a person sees it.
+func TestArchiveCommands(t *testing.T) {
+	c := backuptest.Start(t)
+	identity, err := agekey.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	one, two := backuptest.Dir(t, "one"), backuptest.Dir(t, "two")
+	archivetest.Open(t, c, identity, one, two)
+	f := &field{T: t, dir: t.TempDir(), env: append(os.Environ(), "SKYTOOLS_EXEC=1", "HUB_DSN="+c.DSN("postgres"), "AGE_KEY="+identity.String())}
+	scratch := backuptest.Dir(t, "scratch")
+	yaml := fmt.Sprintf(`skytools: 1
+cluster: shop
+databases: {hub: {dsn: {env: HUB_DSN}}}
+archives:
+  wal:
+    of: hub
+    stores: [{url: "file://%s"}, {url: "file://%s"}]
+    encrypt: {recipients: [%s], identity: {env: AGE_KEY}}
+    backup: {full: "Sun 02:00", rate: 500MB}
+    retention: {window: 14d}
+    drill: {scratch: %s, checks: ["postgres: select count(*) = 6200 from orders"]}
+`, one, two, identity.Recipient(), scratch)
+	if err := os.WriteFile(filepath.Join(f.dir, "shop.yaml"), []byte(yaml), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c.Fill("orders", 1)
+	contains := func(got string, wants ...string) {
+		t.Helper()
+		for _, want := range wants {
+			if !strings.Contains(got, want) {
+				t.Errorf("no %q in:\n%s", want, got)
+			}
+		}
+	}
+	contains(f.skytools(0, "backup", "--full", "--label", "before the sale"), " new; ")
+	contains(f.skytools(0, "backup", "wal"), " new; ")
+	var list []backupLine
+	if err := json.Unmarshal([]byte(f.skytools(0, "backup", "list", "--format", "json")), &list); err != nil {
+		t.Fatal(err)
+	}
+	if len(list) != 2 || list[0].Kind != "full" || list[1].Kind != "incremental" || list[1].Parent != list[0].ID {
+		t.Fatalf("listed: %+v", list)
+	}
+	first, second := string(list[0].ID), string(list[1].ID)
+	contains(f.skytools(0, "backup", "list"), first+"  full", "before the sale")
+	contains(f.skytools(0, "backup", "hold", "wal", first, "--because", "audit 2026"), "is held")
+	contains(f.skytools(0, "backup", "show", "wal", first), "held", "audit 2026", "PostgreSQL ")
+	f.skytools(2, "backup", "hold", "wal", first)
+	contains(f.skytools(1, "backup", "show", "wal", "1999"), "no backup 1999")
+	contains(f.skytools(0, "backup", "expire", "--dry-run"), "kept: held", "the newest", "Would be done: 0 expired")
+
+	fetch := "cp " + c.WAL + "/%f %p"
+	contains(f.skytools(0, "drill", "--restore-command", fetch, "--bins", c.Install.Bin), second+" is proven", "1 check")
+	contains(f.skytools(0, "backup", "show", "wal", second), "proven")
+
+	contains(f.skytools(0, "restore", "--preview"), "backup     "+second, "timelines  1")
+	contains(f.skytools(1, "restore", "--preview", "--time", "2020-01-01T00:00:00Z"), "no backup leads to the time")
+	f.skytools(2, "restore", "--preview", "--time", "2020-01-01 00:00:00")
+	f.skytools(2, "restore")
+	to := filepath.Join(scratch, "data")
+	contains(f.skytools(0, "restore", "wal", "--to", to, "--backup", first), first+" is in "+to)
+	conf, err := os.ReadFile(filepath.Join(to, "postgresql.auto.conf"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	contains(string(conf), "restore_command = '''", "wal get ''wal'' %f %p --spec", "archive_mode = 'off'")
+	contains(f.skytools(1, "restore", "wal", "--to", to), "not empty")
+	contains(f.skytools(0, "restore", "wal", "--to", to, "--delta"), " were there")
+	if out, err := exec.Command(filepath.Join(c.Install.Bin, "pg_controldata"), to).CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+
+	contains(f.skytools(0, "verify", "--deep"), "2 backups", "0 problems, 0 gaps")
+	pack := filepath.Join(one, "e", c.System, "pack", first, "00000")
+	content, err := os.ReadFile(pack)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content[len(content)/2] ^= 1
+	if err := os.WriteFile(pack, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	contains(f.skytools(10, "verify"), "pack/"+first+"/00000", "damaged")
+	contains(f.skytools(0, "verify", "--repair"), "damaged, repaired")
+	f.skytools(0, "verify")
+
+	// Without any backup, the first one is due at once.
+	if err := os.RemoveAll(filepath.Join(one, "e", c.System, "backup")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(filepath.Join(two, "e", c.System, "backup")); err != nil {
+		t.Fatal(err)
+	}
+	p := f.run("--only", "backup")
+	for range 600 {
+		if strings.Contains(f.skytools(0, "backup", "list"), "  full ") {
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	contains(f.skytools(0, "backup", "list"), "  full ")
+	p.end(syscall.SIGTERM)
+	if code := p.ProcessState.ExitCode(); code != 0 {
+		t.Errorf("run ended with %d", code)
+	}
+}

@@ -1,0 +1,4 @@
+package backup
+
+// Small packs make tests quick.
+func init() { packSize = 1 << 20 }

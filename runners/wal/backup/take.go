@@ -1,0 +1,482 @@
+package backup
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/skytools-go/skytools/sql/pg"
+)
+
+// Options say how to take a backup.
+type Options struct {
+	DSN      string // an ordinary role with REPLICATION, which may call pg_switch_wal and pg_control_system
+	App      string // application_name
+	Label    string
+	Full     bool // look at no earlier backup
+	Spread   bool // begin with a spread checkpoint, which may take minutes, instead of a fast one
+	Rate     int  // kB per second that the server sends at most; 0: no limit
+	Workers  int  // compress at a time; 0: one per processor
+	WAL      WAL
+	Patience time.Duration // for WAL to arrive in the archive; 0: ten minutes
+
+	// Progress is called as frames are done. total is the server's estimate.
+	Progress func(done, total int64)
+}
+
+// uploads is how many packs are on their way to the stores at a time.
+const uploads = 2
+
+// ErrRunning says that another backup of the server is running.
+var ErrRunning = errors.New("another backup of this server is running")
+
+// A SystemError says that the server is not the one that the archive belongs to.
+type SystemError struct{ Server, Archive string }
+
+func (e *SystemError) Error() string {
+	return fmt.Sprintf("the server has system identifier %s, and the archive belongs to %s", e.Server, e.Archive)
+}
+
+// Hint is what a person can try.
+func (e *SystemError) Hint() string {
+	return "is this the right server? After pg_upgrade or a new initdb the archive begins a new epoch, with its next apply"
+}
+
+// Take takes a backup and returns its manifest, which then is in every required store
+// together with all that the backup needs, WAL included. After an error there is no
+// backup, and what was written is used by the next one.
+//
+// It holds three packs of 64 MiB, 128 frames and the manifests of this backup and of
+// the one before in memory.
+func Take(ctx context.Context, shelf *Shelf, o Options) (*Manifest, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, Longest, fmt.Errorf("it took longer than %s", Longest))
+	defer cancel()
+	m, err := take(ctx, shelf, o)
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("take a backup: %w", err)
+	}
+	return m, nil
+}
+
+// lockKey is the advisory lock of whoever takes a backup of a server.
+func lockKey(system string) int64 {
+	h := fnv.New64a()
+	h.Write([]byte("skytools backup " + system))
+	return int64(h.Sum64())
+}
+
+func take(ctx context.Context, shelf *Shelf, o Options) (*Manifest, error) {
+	if o.Patience == 0 {
+		o.Patience = 10 * time.Minute
+	}
+	lease, err := pg.Acquire(ctx, o.DSN, o.App, lockKey(shelf.System))
+	if errors.Is(err, pg.ErrHeld) {
+		return nil, ErrRunning
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer lease.Release()
+	ctx = lease.Context()
+	conn, err := pg.Dial(ctx, o.DSN, pg.Options{App: o.App})
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	found, settings, err := look(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	if found.System != shelf.System {
+		return nil, &SystemError{found.System, shelf.System}
+	}
+	if !found.Standby {
+		if err := prove(ctx, conn, o.WAL, o.Patience); err != nil {
+			return nil, err
+		}
+	}
+	t := &taking{o: o, writing: &writing{shelf: shelf}, manifest: &Manifest{Head: Head{
+		Format: 1, System: found.System, Server: found.Server, Catalog: found.Catalog, SegmentSize: found.SegmentSize, Checksums: found.Checksums,
+		Label: o.Label, Began: time.Now().UTC().Truncate(time.Second), Clock: found.Clock.UTC(), Standby: found.Standby, Recipients: shelf.Recipients, Settings: settings,
+	}}}
+	return t.manifest, t.run(ctx)
+}
+
+// taking is a backup under way.
+type taking struct {
+	o        Options
+	writing  *writing
+	manifest *Manifest
+
+	parent  *Manifest
+	resumed map[Digest]Frame // of unfinished backups; Pack is an index into unfinished
+	unfin   []Pack
+
+	packs  map[Pack]uint32 // where a pack is in the manifest's list
+	done   int64
+	total  int64
+	failed error
+	mu     sync.Mutex
+}
+
+func (t *taking) run(ctx context.Context) error {
+	newest, err := t.earlier(ctx)
+	if err != nil {
+		return err
+	}
+	r, err := pg.Replicate(ctx, t.o.DSN, pg.Options{App: t.o.App})
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	label := t.o.Label
+	if label == "" {
+		label = "skytools " + t.manifest.Began.Format(time.RFC3339)
+	}
+	b, err := r.BaseBackup(ctx, pg.BackupOptions{Label: label, Fast: !t.o.Spread, Rate: t.o.Rate})
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	m := t.manifest
+	m.Start, m.Timeline = b.Start, b.Timeline
+	for _, s := range b.Tablespaces {
+		t.total += s.Size
+		if s.OID != 0 {
+			m.Tablespaces = append(m.Tablespaces, Tablespace{s.OID, s.Path})
+		}
+	}
+	m.ID = newID(m.Began, m.Timeline, m.Start)
+	if m.ID <= newest {
+		return fmt.Errorf("the backup would be named %s, and there is %s already: is the clock of this host right?", m.ID, newest)
+	}
+	if err := t.receive(ctx, b); err != nil {
+		return err
+	}
+	if b.End.Timeline != m.Timeline {
+		return fmt.Errorf("the server went from timeline %d to %d meanwhile", m.Timeline, b.End.Timeline)
+	}
+	m.Stop, m.Ended = b.End.LSN, time.Now().UTC().Truncate(time.Second)
+	if err := await(ctx, t.o.WAL, t.o.Patience, "wait for the backup's WAL in the archive", m.Timeline, m.Start, m.Stop); err != nil {
+		return err
+	}
+	return t.commit(ctx)
+}
+
+// commit writes the manifest.
+func (t *taking) commit(ctx context.Context) error {
+	content, err := t.manifest.Encode()
+	if err != nil {
+		return err
+	}
+	return t.writing.put(ctx, t.writing.shelf.ManifestKey(t.manifest.ID), content)
+}
+
+// earlier looks for what need not be written again: the newest complete backup, and
+// packs of unfinished ones that came after it.
+func (t *taking) earlier(ctx context.Context) (newest ID, err error) {
+	shelf := t.writing.shelf
+	all, err := shelf.List(ctx)
+	if err != nil {
+		return "", err
+	}
+	t.resumed, t.packs = map[Digest]Frame{}, map[Pack]uint32{}
+	for i := len(all) - 1; i >= 0; i-- {
+		e := all[i]
+		newest = max(newest, e.ID)
+		switch {
+		case e.Notes[Tombstone]:
+		case e.Complete && t.o.Full:
+			return newest, nil
+		case e.Complete:
+			done, err := t.follow(ctx, e.ID)
+			if err != nil || done {
+				return newest, err
+			}
+		default:
+			if err := t.resume(ctx, e.ID); err != nil {
+				return "", err
+			}
+		}
+	}
+	return newest, nil
+}
+
+// follow takes a backup as the parent, if every required store has it, its packs can be
+// read by the same people and its manifest is whole. A best-effort store that does not
+// have it gets no manifest of this backup either.
+func (t *taking) follow(ctx context.Context, id ID) (bool, error) {
+	shelf := t.writing.shelf
+	key := shelf.ManifestKey(id)
+	there, err := shelf.everywhere(ctx, key)
+	if err != nil || !there {
+		return false, err
+	}
+	m, err := shelf.Load(ctx, id)
+	if err != nil {
+		var damaged *DamageError
+		if errors.As(err, &damaged) {
+			return false, nil
+		}
+		return false, err
+	}
+	if !sameRecipients(m.Recipients, shelf.Recipients) {
+		return false, nil
+	}
+	t.parent, t.manifest.Parent = m, id
+	t.leaveWithout(ctx, key)
+	return true, nil
+}
+
+// leaveWithout leaves the best-effort stores out that do not have an object.
+func (t *taking) leaveWithout(ctx context.Context, key string) {
+	for _, s := range t.writing.shelf.Stores {
+		if s.Required {
+			continue
+		}
+		if _, err := s.Stat(ctx, key); err != nil {
+			t.writing.leave(s, err)
+		}
+	}
+}
+
+// resume remembers the frames of an unfinished backup that every required store has.
+func (t *taking) resume(ctx context.Context, id ID) error {
+	shelf := t.writing.shelf
+	for info, err := range shelf.Stores[0].List(ctx, shelf.prefix()+"pack/"+string(id)+"/") {
+		if err != nil {
+			return err
+		}
+		var n int
+		if count, err := fmt.Sscanf(info.Key[strings.LastIndexByte(info.Key, '/')+1:], "%05d.index", &n); count != 1 || err != nil || !strings.HasSuffix(info.Key, ".index") {
+			continue
+		}
+		if there, err := shelf.everywhere(ctx, info.Key); err != nil || !there {
+			return err
+		}
+		text, err := read(ctx, shelf.Stores[0], info.Key, 0, -1)
+		if err != nil {
+			return err
+		}
+		var list index
+		if err := json.Unmarshal(text, &list); err != nil || !sameRecipients(list.Recipients, shelf.Recipients) {
+			continue
+		}
+		t.leaveWithout(ctx, info.Key)
+		for _, f := range list.Frames {
+			f.Pack = uint32(len(t.unfin))
+			t.resumed[f.Digest] = f
+		}
+		t.unfin = append(t.unfin, Pack{Backup: id, N: n, Size: list.Size, Digest: list.Digest})
+	}
+	return nil
+}
+
+// receive reads the stream, works on its pieces and writes packs.
+func (t *taking) receive(ctx context.Context, b *pg.BaseBackup) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	workers := t.o.Workers
+	if workers <= 0 {
+		workers = runtime.GOMAXPROCS(0)
+	}
+	work, inOrder := make(chan *piece, 64), make(chan *piece, 64)
+	var all sync.WaitGroup
+	for range workers {
+		all.Go(func() {
+			for p := range work {
+				t.work(p)
+				close(p.done)
+			}
+		})
+	}
+	c := &cutter{backup: b, parent: filesOf(t.parent), send: func(ctx context.Context, p *piece) error {
+		for _, to := range []chan *piece{work, inOrder} {
+			select {
+			case to <- p:
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		}
+		return nil
+	}}
+	cut := make(chan error, 1)
+	all.Go(func() {
+		err := c.cut(ctx)
+		if err != nil {
+			cancel(err)
+		}
+		close(work)
+		close(inOrder)
+		cut <- err
+	})
+	err := t.collect(ctx, inOrder)
+	if err != nil {
+		cancel(err)
+		b.Close() // what the cutter waits for would not come
+	}
+	for p := range inOrder { // after an error; the workers end with their channel
+		<-p.done
+	}
+	all.Wait()
+	if cutErr := <-cut; err != nil || cutErr != nil {
+		return context.Cause(ctx) // whichever was first; the other one only stopped
+	}
+	for _, f := range c.files {
+		t.manifest.Files = append(t.manifest.Files, *f)
+		t.manifest.Bytes += f.Size
+	}
+	return nil
+}
+
+func filesOf(m *Manifest) map[string]*File {
+	if m == nil {
+		return nil
+	}
+	files := make(map[string]*File, len(m.Files))
+	for i := range m.Files {
+		files[m.Files[i].Path] = &m.Files[i]
+	}
+	return files
+}
+
+// work finds out where a piece is already, or compresses it.
+func (t *taking) work(p *piece) {
+	p.frame.Digest = sha256.Sum256(p.plain)
+	if p.parent != nil && p.parent.Digest == p.frame.Digest {
+		p.known = p.parent
+		return
+	}
+	if f, found := t.resumed[p.frame.Digest]; found {
+		p.known, p.resumed = &f, true
+		return
+	}
+	p.compressed = encoder.EncodeAll(p.plain, make([]byte, 0, len(p.plain)/2))
+}
+
+// collect puts pieces into packs in the order in which they were cut.
+func (t *taking) collect(ctx context.Context, pieces <-chan *piece) (err error) {
+	recipients, err := t.writing.shelf.recipients()
+	if err != nil {
+		return err
+	}
+	var up sync.WaitGroup
+	defer func() {
+		up.Wait()
+		if err == nil {
+			err = t.failed
+		}
+	}()
+	slots := make(chan struct{}, uploads)
+	upload := func(g *growing) {
+		slots <- struct{}{}
+		place := t.place(Pack{Backup: t.manifest.ID, N: g.n}) // its place in the list; size and digest follow
+		up.Go(func() {
+			defer func() { <-slots }()
+			pack, err := g.put(ctx, t.writing, t.manifest.ID)
+			t.written(place, pack, err)
+		})
+	}
+	var g *growing
+	for n := 0; ; {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		default:
+		}
+		p, more := <-pieces
+		if !more {
+			break
+		}
+		<-p.done
+		if p.compressed != nil && g == nil {
+			if g, err = newGrowing(n, recipients); err != nil {
+				return err
+			}
+			n++
+		}
+		if err := t.settle(p, g); err != nil {
+			return err
+		}
+		if g != nil && g.stored.Len() >= packSize {
+			upload(g)
+			g = nil
+		}
+		if err := t.failure(); err != nil {
+			return err
+		}
+	}
+	if g != nil {
+		upload(g)
+	}
+	return nil
+}
+
+// settle writes down where a piece is, and gives its buffer back.
+func (t *taking) settle(p *piece, g *growing) error {
+	length := int64(len(p.plain))
+	buffers.Put(p.buffer)
+	p.plain, p.buffer = nil, nil
+	switch {
+	case p.known == nil:
+		f, err := g.add(p.frame.Digest, p.compressed)
+		if err != nil {
+			return err
+		}
+		f.Pack = t.place(Pack{Backup: t.manifest.ID, N: g.n})
+		*p.frame = f
+		t.manifest.NewBytes += length
+	case p.resumed:
+		*p.frame = *p.known
+		p.frame.Pack = t.place(t.unfin[p.known.Pack])
+	default:
+		*p.frame = *p.known
+		p.frame.Pack = t.place(t.parent.Packs[p.known.Pack])
+	}
+	t.done += length
+	if t.o.Progress != nil {
+		t.o.Progress(t.done, max(t.total, t.done))
+	}
+	return nil
+}
+
+// place is where a pack is in the manifest's list, where it is put at its first use.
+func (t *taking) place(p Pack) uint32 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if at, found := t.packs[p]; found {
+		return at
+	}
+	at := uint32(len(t.manifest.Packs))
+	t.packs[p] = at
+	t.manifest.Packs = append(t.manifest.Packs, p)
+	return at
+}
+
+// written notes what became of a pack that was being written.
+func (t *taking) written(place uint32, p Pack, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err != nil {
+		t.failed = errors.Join(t.failed, err)
+		return
+	}
+	t.manifest.Packs[place] = p
+	t.manifest.Stored += p.Size
+}
+
+func (t *taking) failure() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.failed
+}

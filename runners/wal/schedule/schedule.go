@@ -1,0 +1,220 @@
+// Package schedule takes backups when they are due and applies the retention after each.
+//
+// Whether a backup is due is not remembered but seen: it is due when none that is fit
+// began since the last time of its schedule. So a time that was missed, because nothing
+// ran or because the backup failed, is made up for as soon as possible, once, and
+// [Stats] tells how late it is.
+//
+// It knows times and what lies in the archive. It does not know YAML.
+package schedule
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/skytools-go/skytools/runners"
+	"github.com/skytools-go/skytools/runners/wal/archive"
+	"github.com/skytools-go/skytools/runners/wal/backup"
+	"github.com/skytools-go/skytools/runners/wal/retain"
+)
+
+// At is a time of every day, or with Weekly of one day of the week, in UTC.
+type At struct {
+	Set          bool // otherwise never
+	Weekly       bool
+	Day          time.Weekday
+	Hour, Minute int
+}
+
+// Last is the last time not after now. Zero when there is none.
+func (a At) Last(now time.Time) time.Time {
+	if !a.Set {
+		return time.Time{}
+	}
+	now = now.UTC()
+	t := time.Date(now.Year(), now.Month(), now.Day(), a.Hour, a.Minute, 0, 0, time.UTC)
+	for t.After(now) || a.Weekly && t.Weekday() != a.Day {
+		t = t.AddDate(0, 0, -1)
+	}
+	return t
+}
+
+// Next is the first time after now. Zero when there is none.
+func (a At) Next(now time.Time) time.Time {
+	last := a.Last(now)
+	switch {
+	case last.IsZero():
+		return last
+	case a.Weekly:
+		return last.AddDate(0, 0, 7)
+	}
+	return last.AddDate(0, 0, 1)
+}
+
+// Due is a backup that should have begun.
+type Due struct {
+	Full  bool
+	Since time.Time // zero: the first one of all
+}
+
+// DueAt says what is due. done are the complete backups; a full one makes up for an
+// incremental one that is due at the same time.
+func DueAt(full, incremental At, done []*backup.Manifest, now time.Time) (due Due, any bool) {
+	if !full.Set && !incremental.Set {
+		return Due{}, false
+	}
+	var lastFull, last time.Time
+	for _, m := range done {
+		if m.Began.After(last) {
+			last = m.Began
+		}
+		if m.Full() && m.Began.After(lastFull) {
+			lastFull = m.Began
+		}
+	}
+	switch since := full.Last(now); {
+	case last.IsZero():
+		return Due{Full: true}, true
+	case full.Set && lastFull.Before(since):
+		return Due{Full: true, Since: since}, true
+	}
+	if since := incremental.Last(now); incremental.Set && last.Before(since) {
+		return Due{Since: since}, true
+	}
+	return Due{}, false
+}
+
+// Stats tell how the loop fares. They are safe for concurrent use.
+type Stats struct {
+	Backups atomic.Int64
+	Last    atomic.Int64 // when the last backup ended, in seconds since 1970; 0: not by this process
+	Late    atomic.Int64 // seconds by which a due backup is late; 0: nothing is due
+	Swept   atomic.Int64 // backups that retention has removed
+}
+
+// Config says what to do when.
+type Config struct {
+	Archive           *archive.Archive
+	Options           func(context.Context) (backup.Options, error) // looks the DSN up each time
+	Full, Incremental At
+	Policy            *retain.Policy // nil: nothing is removed
+	Every             time.Duration  // how often to look; 0: a minute
+	Log               hclog.Logger
+	Stats             *Stats
+}
+
+// A Keeper keeps an archive's backups as declared.
+type Keeper struct{ Config }
+
+// New returns a keeper.
+func New(c Config) *Keeper {
+	if c.Every == 0 {
+		c.Every = time.Minute
+	}
+	if c.Log == nil {
+		c.Log = hclog.NewNullLogger()
+	}
+	if c.Stats == nil {
+		c.Stats = &Stats{}
+	}
+	return &Keeper{c}
+}
+
+// Run looks every so often until ctx ends, which gives a backup in hand up: the next one
+// goes on with what it has written. It returns at the first error.
+func (k *Keeper) Run(ctx context.Context) error {
+	for {
+		if err := k.RunOnce(ctx, time.Now()); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		if !runners.Sleep(ctx, k.Every) {
+			return nil
+		}
+	}
+}
+
+// RunOnce takes the backup that is due at a time, if there is one, and then applies the
+// retention.
+func (k *Keeper) RunOnce(ctx context.Context, now time.Time) error {
+	done, err := k.done(ctx)
+	if err != nil {
+		return err
+	}
+	due, any := DueAt(k.Full, k.Incremental, done, now)
+	if !any {
+		k.Stats.Late.Store(0)
+		return nil
+	}
+	if !due.Since.IsZero() {
+		late := now.Sub(due.Since)
+		k.Stats.Late.Store(int64(late / time.Second))
+		if late > time.Hour {
+			k.Log.Warn("a backup is late", "due", due.Since, "full", due.Full)
+		}
+	}
+	if err := k.take(ctx, due.Full); err != nil {
+		return err
+	}
+	k.Stats.Late.Store(0)
+	return k.keep(ctx)
+}
+
+// done reads the heads of the complete backups that are going to stay.
+func (k *Keeper) done(ctx context.Context) (done []*backup.Manifest, err error) {
+	shelf := k.Archive.Shelf()
+	entries, err := shelf.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		if !e.Complete || e.Notes[backup.Tombstone] {
+			continue
+		}
+		head, err := shelf.LoadHead(ctx, e.ID)
+		if err != nil {
+			k.Log.Warn("a backup cannot be read, and does not count", "backup", string(e.ID), "error", err)
+			continue
+		}
+		done = append(done, &backup.Manifest{Head: head})
+	}
+	return done, nil
+}
+
+func (k *Keeper) take(ctx context.Context, full bool) error {
+	o, err := k.Options(ctx)
+	if err != nil {
+		return err
+	}
+	o.Full, o.WAL = full, k.Archive
+	k.Log.Info("taking a backup", "full", full)
+	m, err := backup.Take(ctx, k.Archive.Shelf(), o)
+	if err != nil {
+		return err
+	}
+	k.Stats.Backups.Add(1)
+	k.Stats.Last.Store(m.Ended.Unix())
+	k.Log.Info("a backup is complete", "backup", string(m.ID), "bytes", m.Bytes, "new", m.NewBytes, "stored", m.Stored)
+	return nil
+}
+
+func (k *Keeper) keep(ctx context.Context) error {
+	if k.Policy == nil {
+		return nil
+	}
+	r, err := retain.Run(ctx, k.Archive.Shelf(), k.Archive, *k.Policy, time.Now(), false)
+	if err != nil {
+		return err
+	}
+	k.Stats.Swept.Add(int64(len(r.Swept)))
+	if len(r.Expired)+len(r.Swept)+r.Segments > 0 {
+		k.Log.Info("applied the retention", "expired", fmt.Sprint(r.Expired), "removed", fmt.Sprint(r.Swept), "packs", r.Packs, "segments", r.Segments)
+	}
+	return nil
+}

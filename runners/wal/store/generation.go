@@ -1,0 +1,118 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/pkg/sftp"
+)
+
+// A generation is one content of a swapped object on an SFTP server: a file of its own
+// that a hard link made, so that only one writer can follow the generation before.
+//
+//	.swap-<generation>-<name>     the highest one is the object
+//
+// The highest file is never removed but by Delete, so a writer that comes very late and
+// fills a gap below sees that it has lost.
+type generation uint64
+
+const last generation = math.MaxUint64
+
+const swapPrefix = ".swap-"
+
+// key is where a generation of an object is kept.
+func (n generation) key(key string) string {
+	dir, name := path.Split(key)
+	return fmt.Sprintf("%s%s%020d-%s", dir, swapPrefix, uint64(n), name)
+}
+
+// version also has a hash, as counting begins anew after Delete.
+func (n generation) version(content []byte) string {
+	return fmt.Sprintf("%d-%s", n, versionOf(content))
+}
+
+// generationOf is that of a version, 0 for the empty one.
+func generationOf(version string) generation {
+	digits, _, _ := strings.Cut(version, "-")
+	n, _ := strconv.ParseUint(digits, 10, 64)
+	return generation(n)
+}
+
+// parseGeneration reads the name of a file.
+func parseGeneration(file string) (n generation, name string, ok bool) {
+	rest, ok := strings.CutPrefix(file, swapPrefix)
+	digits, name, cut := strings.Cut(rest, "-")
+	number, err := strconv.ParseUint(digits, 10, 64)
+	return generation(number), name, ok && cut && err == nil && number > 0
+}
+
+// generations are those of an object, in order.
+func (s *remote) generations(c *sftp.Client, key string) (all []generation, err error) {
+	dir, want := path.Split(s.path(key))
+	files, err := c.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	for _, file := range files {
+		if n, name, ok := parseGeneration(file.Name()); ok && name == want {
+			all = append(all, n)
+		}
+	}
+	slices.Sort(all)
+	return all, err
+}
+
+// newest is the highest generation of an object, or 0.
+func (s *remote) newest(c *sftp.Client, key string) (generation, error) {
+	all, err := s.generations(c, key)
+	if err != nil || len(all) == 0 {
+		return 0, err
+	}
+	return all[len(all)-1], nil
+}
+
+// forget removes the generations of an object that are lower than n, lowest first.
+func (s *remote) forget(c *sftp.Client, key string, n generation) error {
+	all, err := s.generations(c, key)
+	for _, each := range all {
+		if each < n && err == nil {
+			if err = c.Remove(s.path(each.key(key))); errors.Is(err, fs.ErrNotExist) {
+				err = nil
+			}
+		}
+	}
+	return err
+}
+
+// withoutGenerations has one entry, with its name, for each swapped object.
+func withoutGenerations(files []fs.FileInfo) (entries []fs.FileInfo) {
+	slices.SortFunc(files, func(a, b fs.FileInfo) int { return strings.Compare(a.Name(), b.Name()) })
+	at := map[string]int{}
+	for _, file := range files {
+		_, name, ok := parseGeneration(file.Name())
+		if !ok {
+			entries = append(entries, file)
+			continue
+		}
+		i, seen := at[name]
+		if !seen {
+			i = len(entries)
+			at[name], entries = i, append(entries, nil)
+		}
+		entries[i] = renamed{file, name} // the higher generation comes later
+	}
+	return entries
+}
+
+type renamed struct {
+	fs.FileInfo
+	name string
+}
+
+func (r renamed) Name() string { return r.name }
