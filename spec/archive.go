@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 
@@ -98,6 +99,9 @@ func (e *Encrypt) fields() []Field[Encrypt] {
 // ArchiveWAL says how WAL is kept.
 type ArchiveWAL struct {
 	Compression Compression `json:"compression"`
+	Transport   Transport   `json:"transport,omitempty"`
+	RPO         Duration    `json:"rpo,omitempty"`  // 0: the receiver's own
+	Slot        string      `json:"slot,omitempty"` // empty: skytools_ and the archive's name
 }
 
 func (w *ArchiveWAL) about() string { return "How an archive keeps WAL." }
@@ -106,8 +110,42 @@ func (w *ArchiveWAL) fields() []Field[ArchiveWAL] {
 	return []Field[ArchiveWAL]{
 		{Name: "compression", Doc: "zstd makes files smallest, lz4 takes half its time, none keeps them as they are. Files that are there already can be read in any case.", Default: "zstd", Example: "lz4",
 			Into: func(w *ArchiveWAL) any { return &w.Compression }},
+		{Name: "transport", Doc: "How WAL comes into the archive. archive: archive_command brings each segment when it is full; both: skytools run receives it as it is written, too.", Default: "archive", Example: "both",
+			Into: func(w *ArchiveWAL) any { return &w.Transport }},
+		{Name: "rpo", Doc: "With both: how old WAL may become before it is in the stores. It is what can be lost with the server.", Default: "10s", Example: "5s",
+			Into: func(w *ArchiveWAL) any { return &w.RPO }},
+		{Name: "slot", Doc: "With both: the replication slot, which skytools run makes. The server keeps WAL for it while nobody receives: set max_slot_wal_keep_size.", Default: "skytools_ and the archive's name", Example: "archive",
+			Into: func(w *ArchiveWAL) any { return &w.Slot }},
 	}
 }
+
+// Transport is how WAL comes into an archive.
+type Transport string
+
+// The ways. ByCommand is the zero value.
+const (
+	ByCommand Transport = ""
+	Both      Transport = "both"
+)
+
+func (t *Transport) choices() []string { return []string{"archive", "both"} }
+
+func (t *Transport) set(s string) {
+	if *t = Transport(s); s == "archive" {
+		*t = ByCommand
+	}
+}
+
+// SlotName is the replication slot that WAL is received through.
+func (a *Archive) SlotName() string {
+	if a.WAL.Slot != "" {
+		return a.WAL.Slot
+	}
+	return "skytools_" + strings.ToLower(strings.ReplaceAll(a.Name, "-", "_"))
+}
+
+// slotName is what PostgreSQL takes. Source: PostgreSQL documentation, 27.2.6.
+var slotName = regexp.MustCompile(`^[a-z0-9_]{1,63}$`)
 
 // Compression is how files are compressed.
 type Compression string
@@ -222,6 +260,14 @@ func (d *decoder) checkArchive(a *Archive) {
 	}
 	if required == 0 {
 		say(a.At, "no-required-store", "one store at least must be required, or nothing could ever be called archived")
+	}
+	switch w := a.WAL; {
+	case w.Transport != Both && (w.RPO != 0 || w.Slot != ""):
+		say(a.At, "transport-not-both", "rpo and slot are for WAL that is received: write transport: both, or leave them out")
+	case w.RPO < 0 || w.RPO > 0 && w.RPO < second:
+		say(a.At, "out-of-range", "rpo must be a second at least")
+	case !slotName.MatchString(a.SlotName()):
+		say(a.At, "bad-slot", "%q cannot be the name of a slot: it has up to 63 lower-case letters, digits and _", a.SlotName())
 	}
 	for _, r := range a.Encrypt.Recipients {
 		if !strings.HasPrefix(r, "age1") {

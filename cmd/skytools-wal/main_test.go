@@ -320,6 +320,54 @@ func TestFailover(t *testing.T) {
 	}
 }
 
+// TestRun lets "skytools run" receive WAL that archive_command does not bring, up to the
+// last row, and recovers from that alone.
+func TestRun(t *testing.T) {
+	p := newPlace(t)
+	s := p.primary()
+	p.script(s, "alter system set archive_command = 'false'")
+	p.script(s, "select pg_reload_conf()")
+	yaml, err := os.ReadFile(p.dir + "/shop.yaml")
+	p.ok(err)
+	p.ok(os.WriteFile(p.dir+"/shop.yaml", []byte(strings.Replace(string(yaml), "archives: {wal: {", "archives: {wal: {wal: {transport: both, rpo: 1s}, ", 1)), 0o644))
+	if out, err := p.skytools("wal", "init", "wal"); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	run := exec.Command(p.dir+"/skytools", "run", "--only", "receive", p.dir+"/shop.yaml")
+	run.Env, run.Dir, run.Stderr = p.env, p.dir, os.Stderr
+	run.SysProcAttr = &syscall.SysProcAttr{Credential: p.who}
+	p.ok(run.Start())
+	defer kill(run)
+	p.until("the slot is there", func() bool {
+		return query[bool](p, s, "select exists(select from pg_replication_slots where slot_name = 'skytools_wal' and active)")
+	})
+	p.script(s, "create table t (v text)")
+	p.script(s, "alter system set archive_mode = off") // or a backup waits for archive_command
+	s.Halt()
+	p.ok(s.Resume(t.Context()))
+	p.until("it receives again", func() bool {
+		return query[bool](p, s, "select active from pg_replication_slots where slot_name = 'skytools_wal'")
+	})
+	copied := p.backup(s, "restore_command = '"+p.client("get wal %f %p")+"'")
+	p.rows(s, 3)
+	p.script(s, "insert into t values ('the last one')")
+	at := query[string](p, s, "select pg_current_wal_flush_lsn()::text")
+	p.until("the stores have the last row", func() bool {
+		return query[bool](p, s, "select coalesce(bool_or(flush_lsn >= '"+at+"'), false) from pg_stat_replication")
+	})
+	want := query[int64](p, s, "select count(*) from t")
+	s.Kill()
+	kill(run)
+	p.signal(copied, "recovery.signal")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	p.ok(copied.Resume(ctx))
+	p.until("recovery ends", func() bool { return !query[bool](p, copied, "select pg_is_in_recovery()") })
+	if got := query[int64](p, copied, "select count(*) from t"); got != want {
+		t.Errorf("%d rows after recovery, %d before", got, want)
+	}
+}
+
 // What PostgreSQL would misread never comes out. Source: design/wal.md, R7 and R15.
 func TestExitCodes(t *testing.T) {
 	p := newPlace(t)

@@ -9,6 +9,8 @@
 //	              │
 //	              └─ failed: nothing more is sent ahead until a file that was asked for has arrived
 //
+// It also sends what PostgreSQL never asks for: see [Backfill].
+//
 // What is remembered is the very file (its inode, size and time), and only in memory:
 // after a crash files are sent again, which the repository answers with success because
 // they are the same. PostgreSQL keeps every file until it is told success, and it is
@@ -42,8 +44,9 @@ type Pusher struct {
 	Config
 	mu    sync.Mutex
 	sent  map[file]*sending
-	halt  bool // look-ahead has failed
-	ahead int  // look-ahead on its way
+	fill  map[wal.DataDir]uint32 // the timeline up to which [Backfill] was begun
+	halt  bool                   // look-ahead has failed
+	ahead int                    // look-ahead on its way
 }
 
 // A file is a file of the WAL as it was when it was looked at.
@@ -75,7 +78,7 @@ func New(c Config) *Pusher {
 	if c.Log == nil {
 		c.Log = hclog.NewNullLogger()
 	}
-	return &Pusher{Config: c, sent: map[file]*sending{}}
+	return &Pusher{Config: c, sent: map[file]*sending{}, fill: map[wal.DataDir]uint32{}}
 }
 
 // Push archives one file, which PostgreSQL named as %p when it called from base. It
@@ -100,7 +103,34 @@ func (p *Pusher) Push(ctx, life context.Context, base, path string) error {
 	case <-s.done:
 	}
 	p.answered(f, s)
+	if s.err == nil {
+		p.backfill(life, dir, f.name.Timeline)
+	}
 	return s.err
+}
+
+// backfill looks once for what PostgreSQL will not ask for, when a data directory is new
+// to us and whenever its server has been promoted.
+func (p *Pusher) backfill(life context.Context, dir wal.DataDir, timeline uint32) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.Ahead == 0 || timeline <= p.fill[dir] {
+		return
+	}
+	before := p.fill[dir]
+	p.fill[dir] = timeline
+	go func() {
+		sent, err := Backfill(life, p.Repo, dir)
+		if len(sent) > 0 {
+			p.Log.Info("archived what PostgreSQL had not asked for", "files", len(sent), "first", sent[0].String())
+		}
+		if err != nil {
+			p.Log.Warn("what PostgreSQL does not ask for was not all archived", "error", err)
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.fill[dir] = before // with the next file again
+		}
+	}()
 }
 
 // answered forgets a file that PostgreSQL has been told about.

@@ -228,6 +228,32 @@ func TestBackfill(t *testing.T) {
 	}
 }
 
+// A pusher that stays closes the hole by itself, with the first file after a promotion.
+func TestBackfillOnItsOwn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p := push.New(push.Config{Repo: w.repo, Ahead: 1})
+	first := w.segment(1, 1, true)
+	w.ok(p.Push(t.Context(), t.Context(), w.dir, "pg_wal/"+first.String()))
+	for number := 2; number <= 3; number++ {
+		w.segment(1, number, false)
+	}
+	w.write("pg_wal/00000002.history", []byte("1\t0/380000\tno recovery target specified\n"))
+	w.segment(2, 3, false)
+	w.ok(p.Push(t.Context(), t.Context(), w.dir, "pg_wal/00000002.history"))
+	want := []string{"000000010000000000000001", "000000010000000000000002", "00000002.history"}
+	var got []string
+	for range 200 {
+		if got = w.archived(); len(got) >= len(want) {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestRescue(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

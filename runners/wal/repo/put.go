@@ -260,3 +260,27 @@ func readHeader(ctx context.Context, s Store, key string) (Header, error) {
 	}
 	return h, nil
 }
+
+// Supersede removes partial copies of a segment that end before a position: there is a
+// longer one, or the whole segment. A store that lets nothing be removed keeps them.
+func (r *Repo) Supersede(ctx context.Context, system uint64, n segment.Name, upTo sql.LSN) error {
+	prefix := partials(system, n)
+	longer := fmt.Sprintf("%s%016X", prefix, uint64(upTo))
+	_, err := r.everywhere(ctx, func(ctx context.Context, s Store) error {
+		for info, err := range s.List(ctx, prefix) {
+			if err != nil {
+				return err
+			}
+			if info.Key < longer {
+				if err := s.Delete(ctx, info.Key); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("remove what is shorter of %s: %w", n, err)
+	}
+	return nil
+}

@@ -106,7 +106,7 @@ func TestServer(t *testing.T) {
 	defer stop()
 	ended := start(t, ctx, socket)
 	for line, code := range map[string]int{
-		`{"op":"push","base":"/nowhere","path":"pg_wal/000000010000000000000001"}`:                       1,
+		`{"op":"push","base":"/nowhere","path":"pg_wal/000000010000000000000001"}`:                      1,
 		`{"op":"get","base":"/nowhere","path":"pg_wal/RECOVERYXLOG","file":"000000010000000000000001"}`: 200,
 		`{"op":"get","base":"/nowhere","path":"pg_wal/RECOVERYXLOG","file":"nothing"}`:                  1,
 		`{"op":"drop"}`: 200,

@@ -19,6 +19,8 @@ import (
 	"github.com/skytools-go/skytools/runners/replay"
 	"github.com/skytools-go/skytools/runners/status"
 	"github.com/skytools-go/skytools/runners/tick"
+	"github.com/skytools-go/skytools/runners/wal/receive"
+	"github.com/skytools-go/skytools/runners/wal/repo"
 	"github.com/skytools-go/skytools/runners/wal/schedule"
 	"github.com/skytools-go/skytools/runners/web"
 	"github.com/skytools-go/skytools/spec"
@@ -61,7 +63,7 @@ Either way nothing is lost: positions are stored with the data.`,
 	fl := cmd.Flags()
 	fl.StringVar(&f.listen, "listen", "", "serve the status page, /status.json and /metrics here, such as 127.0.0.1:8080")
 	fl.StringArrayVar(&f.nodes, "node", nil, "run only the loops of this database; repeatable")
-	fl.StringArrayVar(&f.only, "only", nil, "run only these: tick, maint, replay, forward, backup; repeatable")
+	fl.StringArrayVar(&f.only, "only", nil, "run only these: tick, maint, replay, forward, receive, backup; repeatable")
 	fl.IntVar(&f.copies, "copies", 2, "tables copied at a time to each node, the largest first")
 	fl.IntVar(&f.pieces, "pieces", 4, "sessions that copy one large table, or make its indexes, at a time; 1: whole tables only")
 	return cmd
@@ -205,6 +207,22 @@ func loopsOf(set *spec.Set, f *runFlags, log hclog.Logger) ([]group.Loop, []prom
 				return advised(forward.New(config).Run(ctx))
 			})
 		}
+	}
+	for _, x := range set.Archives {
+		name := fmt.Sprintf("receive %s@%s", x.Name, x.Of)
+		if x.WAL.Transport != spec.Both || set.Database(x.Of).State == spec.Dead || !wanted("receive", x.Of) {
+			continue
+		}
+		s := &receive.Stats{}
+		counter("received_segments_total", "Segments received whole and archived.", name, func() float64 { return float64(s.Segments.Load()) })
+		counter("received_bytes_total", "Bytes of WAL received.", name, func() float64 { return float64(s.Bytes.Load()) })
+		add("receive", name, x.Of, "receive "+x.Name, func(ctx context.Context) error {
+			return advised(receive.New(receive.Config{
+				DSN:  func(ctx context.Context) (string, error) { return direct(set)(ctx, x.Of) },
+				Open: func(ctx context.Context) (*repo.Repo, error) { return repoOf(ctx, &x, false, log.Named(name)) },
+				Slot: x.SlotName(), Every: time.Duration(x.WAL.RPO), Log: log.Named(name), Stats: s,
+			}).Run(ctx))
+		})
 	}
 	for _, x := range set.Archives {
 		name := fmt.Sprintf("backup %s@%s", x.Name, x.Of)
