@@ -36,7 +36,7 @@ func Start(t testing.TB) *Cluster {
 	s := sandboxtest.Private(t, sandbox.Options{
 		Initdb: []string{"--data-checksums", "--wal-segsize=1"},
 		Settings: map[string]string{
-			"wal_level": "replica", "archive_mode": "on", "archive_timeout": "60", "autovacuum": "off", "max_wal_size": "64MB", "min_wal_size": "8MB",
+			"wal_level": "replica", "archive_mode": "on", "archive_timeout": "60", "autovacuum": "off", "full_page_writes": "on", "max_wal_size": "64MB", "min_wal_size": "8MB",
 			"archive_command": fmt.Sprintf("test ! -f %[1]s/%%f && cp %%p %[1]s/.%%f && mv %[1]s/.%%f %[1]s/%%f", wal),
 		},
 	})
