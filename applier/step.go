@@ -205,6 +205,42 @@ func plainArg(arg any) any {
 	return arg
 }
 
+// alone runs statements that cannot be part of a transaction, if the object is as the plan
+// expects it. Another process may have to carry out what they ask for, so their effect is
+// waited for; the transaction that follows sees it. To be interrupted in between leaves a
+// part of them done, and the step is done again.
+func (a *Applier) alone(ctx context.Context, session *session, s *planner.Step) (ran bool, err error) {
+	find := func() (found planner.State, err error) {
+		err = session.conn.Read(ctx, func(tx *pg.Tx) error {
+			found, err = observe.Object(ctx, tx, s.Address)
+			return err
+		})
+		return found, err
+	}
+	found, err := find()
+	if err != nil || !s.Expect.Holds(found) || s.Result.Holds(found) {
+		return false, err // transact says what that means
+	}
+	for _, stmt := range s.Do {
+		if _, err := session.conn.Exec(ctx, stmt.Text, stmt.Args...); err != nil {
+			return true, &StatementError{stmt, err}
+		}
+	}
+	for wait := time.Now().Add(effectTimeout); ; {
+		if found, err = find(); err != nil || s.Result.Holds(found) || time.Now().After(wait) {
+			return true, err
+		}
+		select {
+		case <-ctx.Done():
+			return true, ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// effectTimeout is how long a server may take to read its files again.
+const effectTimeout = 30 * time.Second
+
 // transact looks, acts and looks again.
 func (a *Applier) transact(ctx context.Context, session *session, s *planner.Step) (result Result, settled bool, warnings []string, err error) {
 	id, err := a.intend(ctx, session, s)
@@ -212,6 +248,15 @@ func (a *Applier) transact(ctx context.Context, session *session, s *planner.Ste
 		return Failed, false, nil, err
 	}
 	result = Already
+	if s.Alone {
+		ran, err := a.alone(ctx, session, s)
+		if err != nil {
+			return Failed, false, nil, err
+		}
+		if ran {
+			result = Done
+		}
+	}
 	err = session.conn.Write(ctx, func(tx *pg.Tx) error {
 		if _, err := tx.Exec(ctx, "select set_config('statement_timeout', $1, true), set_config('lock_timeout', $2, true)",
 			fmt.Sprint(s.StatementTimeout), fmt.Sprint(s.LockTimeout)); err != nil {
@@ -250,6 +295,9 @@ func (a *Applier) transact(ctx context.Context, session *session, s *planner.Ste
 
 // run executes the statements and requires their effect.
 func (a *Applier) run(ctx context.Context, tx *pg.Tx, s *planner.Step) ([]string, error) {
+	if s.Alone { // they ran before, and the object is still as it was
+		return nil, errors.New("the statements ran without an error, but the server did not take over what they say: what does its log tell?")
+	}
 	inputs, err := a.inputs(ctx, s.Inputs, s.Node, tx)
 	if err != nil {
 		return nil, err

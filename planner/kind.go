@@ -68,6 +68,7 @@ type Draft[S any] struct {
 	Label   string // by which other steps follow this one
 	Follows []Ref  // comes after these, whether they create or drop; the needs of others do not reach such a step
 	Wait    *Wait
+	Alone   bool // its statements cannot be part of a transaction; running them again does no harm
 
 	StatementTimeout int // milliseconds; 0: the default
 	LockTimeout      int
@@ -261,7 +262,7 @@ func (k Kind[S]) addSteps(b *builder, c *Change, needs []Address, drafts []Draft
 		}
 		s := &Step{
 			Address: c.Address, Title: d.Title, Node: c.Address.Database,
-			Needs: []string{}, Inputs: notNil(d.Inputs), Do: notNil(d.Do), Wait: d.Wait,
+			Needs: []string{}, Inputs: notNil(d.Inputs), Do: notNil(d.Do), Wait: d.Wait, Alone: d.Alone && len(d.Do) > 0,
 			StatementTimeout: cmp.Or(d.StatementTimeout, defaultStatementTimeout), LockTimeout: cmp.Or(d.LockTimeout, defaultLockTimeout),
 		}
 		s.Expect, s.Result = between(state, after)

@@ -14,5 +14,6 @@ func init() { // kinds look at each other's objects, which a plain initialiser w
 		tableKind,
 		sequenceKind,
 		scriptKind,
+		archiveKind,
 	}
 }

@@ -129,7 +129,7 @@ func dropped(t *testing.T, w *world, set *spec.Set, kind string) {
 		gone.Queues[i].State = spec.Absent
 	}
 	p := w.plan(t, &gone)
-	if kind != "schema" && kind != "role" && kind != "script" && len(ofKind(p, kind)) == 0 {
+	if kind != "schema" && kind != "role" && kind != "script" && kind != "archive" && len(ofKind(p, kind)) == 0 {
 		t.Errorf("nothing of the kind is dropped")
 	}
 	for _, c := range p.Changes {

@@ -129,6 +129,7 @@ type Step struct {
 	Record           State      `json:"record"`  // what skytools.applied says afterwards; null leaves it
 	Forget           bool       `json:"forget"`  // the row of skytools.applied goes
 	Wait             *Wait      `json:"wait"`
+	Alone            bool       `json:"alone,omitempty"` // the statements run outside a transaction, and again after a failure
 }
 
 // An Input is a value that another database has and a statement needs, read just

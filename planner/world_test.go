@@ -173,6 +173,8 @@ func rowOf(a planner.Address, s planner.State) json.RawMessage {
 	switch a.Kind {
 	case "script":
 		out["sha256"] = s["sha256"]
+	case "archive":
+		out = map[string]any{"mode": s["archive_mode"], "command": s["archive_command"], "wal_level": s["wal_level"]}
 	case "schema":
 		out = map[string]any{"name": a.Name, "comment": "", "functions": under("functions")}
 		switch s["origin"] {

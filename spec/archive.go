@@ -102,6 +102,9 @@ type ArchiveWAL struct {
 	Transport   Transport   `json:"transport,omitempty"`
 	RPO         Duration    `json:"rpo,omitempty"`  // 0: the receiver's own
 	Slot        string      `json:"slot,omitempty"` // empty: skytools_ and the archive's name
+	Settings    Settings    `json:"settings,omitempty"`
+	Client      string      `json:"client"` // on the host of the server
+	Spec        string      `json:"spec"`   // there, too
 }
 
 func (w *ArchiveWAL) about() string { return "How an archive keeps WAL." }
@@ -116,7 +119,35 @@ func (w *ArchiveWAL) fields() []Field[ArchiveWAL] {
 			Into: func(w *ArchiveWAL) any { return &w.RPO }},
 		{Name: "slot", Doc: "With both: the replication slot, which skytools run makes. The server keeps WAL for it while nobody receives: set max_slot_wal_keep_size.", Default: "skytools_ and the archive's name", Example: "archive",
 			Into: func(w *ArchiveWAL) any { return &w.Slot }},
+		{Name: "settings", Doc: "Who sets archive_mode, archive_command and wal_level. by_apply: apply does, with ALTER SYSTEM; by_hand: you, Patroni or your provider.", Default: "by_apply", Example: "by_hand",
+			Into: func(w *ArchiveWAL) any { return &w.Settings }},
+		{Name: "client", Doc: "The program that archive_command runs, on the host of the server.", Default: "skytools-wal", Example: "/usr/local/bin/skytools-wal",
+			Into: func(w *ArchiveWAL) any { return &w.Client }},
+		{Name: "spec", Doc: "Where the YAML is on the host of the server.", Default: "/etc/skytools", Example: "/etc/skytools",
+			Into: func(w *ArchiveWAL) any { return &w.Spec }},
 	}
+}
+
+// Settings says who makes the server archive.
+type Settings string
+
+// The ways. ByApply is the zero value.
+const (
+	ByApply Settings = ""
+	ByHand  Settings = "by_hand"
+)
+
+func (s *Settings) choices() []string { return []string{"by_apply", "by_hand"} }
+
+func (s *Settings) set(text string) {
+	if *s = Settings(text); text == "by_apply" {
+		*s = ByApply
+	}
+}
+
+// preset gives an archive its defaults before its keys are read.
+func (a *Archive) preset() {
+	a.WAL.Client, a.WAL.Spec = "skytools-wal", "/etc/skytools"
 }
 
 // Transport is how WAL comes into an archive.

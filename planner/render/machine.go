@@ -37,11 +37,15 @@ func SQL(w io.Writer, p *planner.Plan) {
 		for _, in := range s.Inputs {
 			say(w, "-- %s comes from %s: %s\n", in.Name, in.Node, oneLine(in.Stmt.Pasteable()))
 		}
-		fmt.Fprintln(w, "begin;")
+		begin, commit := "begin;\n", "commit;\n"
+		if s.Alone {
+			begin, commit = "", ""
+		}
+		fmt.Fprint(w, begin)
 		for _, stmt := range s.Do {
 			fmt.Fprintln(w, stmt.Pasteable())
 		}
-		fmt.Fprintln(w, "commit;")
+		fmt.Fprint(w, commit)
 	}
 }
 

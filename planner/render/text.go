@@ -268,7 +268,7 @@ func statements(w io.Writer, p *planner.Plan, c *planner.Change, o TextOptions) 
 		if s.Address != c.Address || len(s.Do) == 0 {
 			continue
 		}
-		say(w, "      %s\n", o.Paint.do("dim", fmt.Sprintf("%s %s: one transaction, statement %ds, lock %ds%s", s.ID, s.Title, s.StatementTimeout/1000, s.LockTimeout/1000, after(s))))
+		say(w, "      %s\n", o.Paint.do("dim", fmt.Sprintf("%s %s: %s, statement %ds, lock %ds%s", s.ID, s.Title, inOne(s), s.StatementTimeout/1000, s.LockTimeout/1000, after(s))))
 		for _, in := range s.Inputs {
 			say(w, "      > -- %s, read from %s: %s\n", in.Name, in.Node, oneLine(in.Stmt.Pasteable()))
 		}
@@ -489,4 +489,11 @@ func scope(p *planner.Plan) string {
 		return text + " left out nothing."
 	}
 	return text + fmt.Sprintf(" left out %s.", count(p.Scope.LeftOut, "change"))
+}
+
+func inOne(s *planner.Step) string {
+	if s.Alone {
+		return "outside a transaction"
+	}
+	return "one transaction"
 }

@@ -1,0 +1,124 @@
+package planner
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/skytools-go/skytools/spec"
+	"github.com/skytools-go/skytools/sql"
+	"github.com/skytools-go/skytools/sql/archive"
+)
+
+// archiveState is what is compared of an archive: how its server hands over WAL. What is
+// in the stores is not: the planner reads databases.
+type archiveState struct {
+	Mode    string `json:"archive_mode"`
+	Command string `json:"archive_command"`
+	Level   string `json:"wal_level"`
+}
+
+var archiveKind = Kind[archiveState]{
+	Name:    "archive",
+	Catalog: archive.Settings,
+	Read: func(raw json.RawMessage) (string, archiveState, bool, error) {
+		var row archive.Setting
+		err := json.Unmarshal(raw, &row)
+		return row.Archive(), archiveOf(row), err == nil && row.Archive() != "", err
+	},
+	Hidden: func(*Scene, string, string) bool { return true }, // adopt cannot write stores
+	Declared: func(s *Scene) []Declared[archiveState] {
+		var all []Declared[archiveState]
+		for i := range s.Set.Archives {
+			a := &s.Set.Archives[i]
+			if a.WAL.Settings == spec.ByHand || s.isDead(a.Of) {
+				continue
+			}
+			all = append(all, Declared[archiveState]{Database: a.Of, Name: a.Name, At: a.At, Refuse: refuseArchive(s, a),
+				Want: &archiveState{"on", archive.Command(a.WAL.Client, a.Name, a.WAL.Spec), "replica"}})
+		}
+		return all
+	},
+	Steps: func(s *Scene, o Object[archiveState]) []Draft[archiveState] {
+		var do []sql.Stmt
+		for _, setting := range []struct{ name, have, want string }{
+			{"wal_level", haveOf(o).Level, o.Want.Level}, {"archive_mode", haveOf(o).Mode, o.Want.Mode}, {"archive_command", haveOf(o).Command, o.Want.Command},
+		} {
+			if setting.have != setting.want {
+				do = append(do, archive.Set(setting.name, setting.want))
+			}
+		}
+		return []Draft[archiveState]{{Title: "set", Alone: true, Do: append(do, archive.Reload())}}
+	},
+	Needs: func(_ *Scene, o Object[archiveState]) []Address { return home(o.Address) },
+	Notes: func(s *Scene, o Object[archiveState]) []string {
+		now, _ := settingOf(s, o.Database)
+		var restart []string
+		for _, setting := range []struct {
+			name string
+			done bool
+		}{{"archive_mode", now.Mode == "on" || now.Mode == "always"}, {"wal_level", now.WALLevel != "minimal"}} {
+			if !setting.done {
+				restart = append(restart, setting.name)
+			}
+		}
+		notes := []string{"skytools wal init " + o.Name + " makes the stores ready, before that no WAL is archived"}
+		if len(restart) > 0 {
+			notes = append(notes, strings.Join(restart, " and ")+" will change with the next restart of the server, which apply leaves to you")
+		}
+		if !s.database(o.Database).Rights.Superuser {
+			notes = append(notes, "who applies needs the right to change these settings (before version 15 a superuser): grant alter system on parameter archive_mode, archive_command, wal_level to ...")
+		}
+		return notes
+	},
+}
+
+func haveOf(o Object[archiveState]) archiveState {
+	if o.Have == nil {
+		return archiveState{}
+	}
+	return *o.Have
+}
+
+// archiveOf is what a server does, as the YAML would ask for it. What waits for a restart
+// counts as done.
+func archiveOf(row archive.Setting) archiveState {
+	a := archiveState{row.Mode, row.Command, row.WALLevel}
+	if a.Mode == "always" || slices.Contains(row.Pending, "archive_mode") && a.Mode == "off" {
+		a.Mode = "on"
+	}
+	if a.Level == "logical" || slices.Contains(row.Pending, "wal_level") && a.Level == "minimal" {
+		a.Level = "replica"
+	}
+	return a
+}
+
+// settingOf reads how the server of a database archives, whoever set that.
+func settingOf(s *Scene, database string) (row archive.Setting, known bool) {
+	for _, raw := range s.database(database).rows("archive") {
+		known = json.Unmarshal(raw, &row) == nil
+	}
+	return row, known
+}
+
+// refuseArchive says why the settings are not ours to make.
+func refuseArchive(s *Scene, a *spec.Archive) *Diagnostic {
+	now, known := settingOf(s, a.Of)
+	switch foreign := now.Foreign(); {
+	case !known:
+		return nil
+	case foreign != "":
+		return &Diagnostic{Code: "archives-elsewhere", Message: fmt.Sprintf("the server of %s archives by other means already: %s", a.Of, foreign),
+			Try: "end that first (alter system reset archive_command, and wait until nothing is left to archive), or write settings: by_hand and call both"}
+	case now.Archive() != "" && now.Archive() != a.Name:
+		return &Diagnostic{Code: "archives-elsewhere", Message: fmt.Sprintf("the server of %s sends its WAL to archive %s; it can send it to one", a.Of, now.Archive()),
+			Try: "give one archive several stores"}
+	case now.Patroni:
+		return &Diagnostic{Code: "patroni", Message: "Patroni keeps the settings of " + a.Of + " and would undo a change",
+			Try: "set archive_mode and archive_command with patronictl edit-config, and write settings: by_hand"}
+	case now.Standby:
+		return &Diagnostic{Code: "standby", Message: a.Of + " is a standby, which gets its WAL from elsewhere", Try: "name a database of the primary"}
+	}
+	return nil
+}
