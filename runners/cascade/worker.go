@@ -270,9 +270,6 @@ func (w *Worker) connect(ctx context.Context, s *state) error {
 		return fmt.Errorf("provider %s: %w", s.Provider, err)
 	}
 	w.above, w.location = conn, s.Provider+" "+s.Location
-	if err := conn.SortIn(ctx, replay.BatchMemory); err != nil {
-		return fmt.Errorf("provider %s: %w", s.Provider, err)
-	}
 	if err := conn.Listen(ctx, "pgq_tick"); err != nil {
 		return fmt.Errorf("provider %s: %w", s.Provider, err)
 	}

@@ -294,7 +294,7 @@ func (t *Copy) connect(ctx context.Context, node string) error {
 		return err
 	}
 	t.above, t.source = conn, node
-	return conn.SortIn(ctx, replay.BatchMemory)
+	return nil
 }
 
 func (t *Copy) dial(ctx context.Context, node, app string) (*pg.Conn, error) {

@@ -15,10 +15,6 @@ type Source struct {
 	Only            string // SQL condition over the columns of events; empty: all events
 }
 
-// BatchMemory is what the server of a source may use to put a batch in order, in bytes:
-// that of about 200,000 events.
-const BatchMemory = 64 << 20
-
 // A Batch is what lies between two ticks.
 type Batch struct {
 	ID         int64

@@ -185,12 +185,11 @@ func (c *Conn) Script(ctx context.Context, text string) error {
 }
 
 // SortIn lets the session sort so many bytes without a file, if it may not sort more
-// already, and alone: a sort of events has nothing that several processes could share.
+// already.
 func (c *Conn) SortIn(ctx context.Context, bytes int64) error {
 	_, err := c.Exec(ctx, `
-		select set_config('max_parallel_workers_per_gather', '0', false),
-		       case when pg_size_bytes(current_setting('work_mem')) < $1::int8
-		            then set_config('work_mem', ($1::int8 / 1024) || 'kB', false) end`, bytes)
+		select set_config('work_mem', ($1::int8 / 1024) || 'kB', false)
+		 where pg_size_bytes(current_setting('work_mem')) < $1::int8`, bytes)
 	if err != nil {
 		return fmt.Errorf("set up the session: %w", err)
 	}
