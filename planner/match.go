@@ -1,16 +1,20 @@
 package planner
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
+	"time"
 
+	"github.com/skytools-go/skytools/spec"
 	"github.com/skytools-go/skytools/sql/londiste"
 )
 
 // unlike says how a replicated table differs on a node from the root's, where rows and
 // their keys would not be the same: columns that are missing, or of another type, another
 // primary key, columns that no row would fill. What the YAML asks to be different is not
-// said; nor is anything where one of the two was not seen. Before is the root's.
+// said; nor is anything where one of the two was not seen, or while a script is on its way.
+// Before is the root's.
 func unlike(s *Scene, a Address) (all []Field) {
 	queue, name := splitName(a.Name)
 	q, t := lookup(s, queue, name)
@@ -18,7 +22,7 @@ func unlike(s *Scene, a Address) (all []Field) {
 		return nil
 	}
 	how := wantedHandling(t.How(a.Database), false)
-	if !how.Fills() || how.Parts != nil {
+	if !how.Fills() || how.Parts != nil || comes(s, q, a.Database) {
 		return nil
 	}
 	on := t.On[a.Database]
@@ -63,6 +67,31 @@ func unlike(s *Scene, a Address) (all []Field) {
 		differs("primary_key", want, have)
 	}
 	return all
+}
+
+// onItsWay is how long a script may take from the root to a node. What has not come by then
+// may never: the node was made later.
+const onItsWay = time.Hour
+
+// comes reports whether a script that ran on the root has not run on a node yet.
+func comes(s *Scene, q *spec.Queue, database string) bool {
+	ran := func(database string) map[string]int64 {
+		all := map[string]int64{}
+		for _, raw := range s.database(database).rows(scriptKind.Name) {
+			var row londiste.AppliedScript
+			if json.Unmarshal(raw, &row) == nil && row.Queue == q.Name {
+				all[row.Name] = row.At
+			}
+		}
+		return all
+	}
+	here := ran(database)
+	for name, at := range ran(q.Home()) {
+		if _, done := here[name]; !done && s.Now.Sub(time.Unix(at, 0)) < onItsWay {
+			return true
+		}
+	}
+	return false
 }
 
 // keyOn is the primary key of a table under other names, in the order of the names.

@@ -20,6 +20,7 @@ var Scripts = sql.Catalog{Kind: "script", Text: scriptSQL}
 type AppliedScript struct {
 	Queue  string `json:"queue"`
 	Name   string `json:"name"`
+	At     int64  `json:"at"`     // when it ran, in seconds of Unix
 	Digest string `json:"sha256"` // of its text, in hexadecimal
 }
 
