@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/skytools-go/skytools/runners/wal/segment"
@@ -214,7 +215,7 @@ func (r *Repo) Wait(ctx context.Context, system uint64, timeline uint32, from, t
 	return nil
 }
 
-// Check reads an object of a store and compares it with its header. Without identities,
+// Check reads an object of a store and compares it with its header and its key. Without identities,
 // only what is stored of an encrypted one is compared.
 func (r *Repo) Check(ctx context.Context, s Store, key string) (Header, error) {
 	body, err := s.Get(ctx, key, 0, -1)
@@ -226,8 +227,28 @@ func (r *Repo) Check(ctx context.Context, s Store, key string) (Header, error) {
 	if errors.Is(err, ErrNoIdentity) {
 		err = stored(body, h)
 	}
+	if err == nil {
+		err = placed(h, key)
+	}
 	if err != nil {
 		return h, &DamageError{s.Name(), key, err}
 	}
 	return h, nil
+}
+
+// placed checks that a header belongs under a key. Nothing else covers the name and the
+// cluster in it.
+func placed(h Header, at string) error {
+	n, err := segment.Parse(h.Name)
+	if err != nil {
+		return err
+	}
+	here := at == key(h.System, n)
+	if n.Kind == segment.Partial {
+		here = strings.HasPrefix(at, partials(h.System, n)) && strings.HasSuffix(at, fmt.Sprintf("-%.16s.partial", h.SHA256))
+	}
+	if !here {
+		return fmt.Errorf("its header says that it is %s of cluster %d", h.Name, h.System)
+	}
+	return nil
 }

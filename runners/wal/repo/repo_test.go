@@ -402,6 +402,31 @@ func TestDamage(t *testing.T) {
 	}
 }
 
+// TestMisplaced changes the one part of a header that no digest covers, and leaves an
+// object under the name of another.
+func TestMisplaced(t *testing.T) {
+	t.Parallel()
+	a := newArchive(t, repo.Config{})
+	ok(t, a.put(t, first, make1(t, first, 1)))
+	object := fmt.Sprintf("e/%d/wal/00000001/00000000/%s", system, first)
+	file := filepath.Join(a.roots[0], object)
+	good, err := os.ReadFile(file)
+	ok(t, err)
+	last := fmt.Sprint(system)
+	changed := last[:len(last)-1] + string('0'+(last[len(last)-1]-'0'+1)%10)
+	for from, to := range map[string]string{`"system":"` + last: `"system":"` + changed, `"name":"` + first: `"name":"` + second} {
+		bad := bytes.Replace(good, []byte(from), []byte(to), 1)
+		if bytes.Equal(bad, good) {
+			t.Fatalf("no %s in the header", from)
+		}
+		ok(t, os.WriteFile(file, bad, 0o600))
+		var damage *repo.DamageError
+		if _, err := a.Check(t.Context(), a.Stores[0], object); !errors.As(err, &damage) {
+			t.Errorf("%s: %v", to, err)
+		}
+	}
+}
+
 // Two promotions out of one segment leave different files of one name, and both are
 // kept. They never stand for the segment, but at the tip. Source: design/wal.md, R11.
 func TestPartial(t *testing.T) {
