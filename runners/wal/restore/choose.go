@@ -150,7 +150,8 @@ func reaches(m *backup.Manifest, path []Fork, target Target) ([]Fork, string) {
 	return path, ""
 }
 
-// endedAt is when a backup ended, by the server's clock. Ended is rounded down to the second.
+// endedAt is when a backup ended at the latest, by the server's clock: Ended and Began are
+// rounded down to the second, so it is up to two seconds late and never early.
 func endedAt(m *backup.Manifest) time.Time {
 	return m.Ended.Add(time.Second + m.Clock.Sub(m.Began))
 }

@@ -57,7 +57,7 @@ func TestRoundTrip(t *testing.T) {
 	wait()
 	xid := backuptest.One[string](c, "with w as (insert into marked values (pg_current_xact_id()) returning xid) select xid::text from w")
 	wait()
-	time.Sleep(1100 * time.Millisecond) // a backup's end is known to the second
+	time.Sleep(2100 * time.Millisecond) // a backup's end and beginning are known to the second each
 	moment := backuptest.One[time.Time](c, "select clock_timestamp()")
 	wait()
 	last := ledger.Stop()
