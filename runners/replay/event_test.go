@@ -86,7 +86,7 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, name, value string) {
 		if strings.ToValidUTF8(name, "") != name || strings.ToValidUTF8(value, "") != value ||
 			strings.Contains(name+value, "\x00") || name == "" || name == "id" {
-			t.Skip() // no column and no text of PostgreSQL
+			return // no column and no text of PostgreSQL
 		}
 		want := map[string]any{"id": "1", name: value}
 		asJSON, _ := json.Marshal(want)

@@ -37,6 +37,18 @@ type Options struct {
 // Dial connects to dsn, a conninfo string or URL. PG* variables, .pgpass and
 // service files fill in what it leaves out. The error never holds a password.
 func Dial(ctx context.Context, dsn string, o Options) (*Conn, error) {
+	cfg, err := o.config(dsn)
+	if err != nil {
+		return nil, err
+	}
+	if o.Notify != nil {
+		cfg.OnNotification = func(_ *pgconn.PgConn, n *pgconn.Notification) { o.Notify(n.Channel, n.Payload) }
+	}
+	return dial(ctx, cfg)
+}
+
+// config is how a session begins.
+func (o Options) config(dsn string) (*pgx.ConnConfig, error) {
 	cfg, err := parse(dsn)
 	if err != nil {
 		return nil, err
@@ -47,10 +59,7 @@ func Dial(ctx context.Context, dsn string, o Options) (*Conn, error) {
 	for name, value := range o.Settings {
 		cfg.RuntimeParams[name] = value
 	}
-	if o.Notify != nil {
-		cfg.OnNotification = func(_ *pgconn.PgConn, n *pgconn.Notification) { o.Notify(n.Channel, n.Payload) }
-	}
-	return dial(ctx, cfg)
+	return cfg, nil
 }
 
 func dial(ctx context.Context, cfg *pgx.ConnConfig) (*Conn, error) {

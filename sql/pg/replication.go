@@ -31,15 +31,9 @@ type Replication struct {
 // Replicate connects to the server of dsn for physical replication. The database in
 // dsn plays no part. A pooler in between cannot work.
 func Replicate(ctx context.Context, dsn string, o Options) (*Replication, error) {
-	cfg, err := parse(dsn)
+	cfg, err := o.config(dsn)
 	if err != nil {
 		return nil, err
-	}
-	if o.App != "" {
-		cfg.RuntimeParams["application_name"] = o.App
-	}
-	for name, value := range o.Settings {
-		cfg.RuntimeParams[name] = value
 	}
 	cfg.RuntimeParams["replication"] = "true"
 	r := &Replication{}

@@ -161,13 +161,18 @@ var escaped = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`)
 // mounted returns an error when the root is not there.
 func (d *directory) mounted() error {
 	info, err := os.Stat(d.root)
+	return mounted(d.root, info, err)
+}
+
+// mounted returns an error when what was found at a root is not a directory.
+func mounted(root string, info fs.FileInfo, err error) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return &RootError{Path: d.root}
+		return &RootError{Path: root}
 	case err != nil:
 		return err
 	case !info.IsDir():
-		return fmt.Errorf("%s is not a directory", d.root)
+		return fmt.Errorf("%s is not a directory", root)
 	}
 	return nil
 }

@@ -173,15 +173,7 @@ func (s *remote) makeParent(c *sftp.Client, key string) error {
 // mounted returns an error when the root is not there.
 func (s *remote) mounted(c *sftp.Client) error {
 	info, err := c.Stat(s.root)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return &RootError{Path: s.root}
-	case err != nil:
-		return err
-	case !info.IsDir():
-		return fmt.Errorf("%s is not a directory", s.root)
-	}
-	return nil
+	return mounted(s.root, info, err)
 }
 
 // absent turns the server's "no such file" into ours, if the root is there.
