@@ -266,3 +266,47 @@ func TestLostPositionSaysWhatToDo(t *testing.T) {
 		t.Errorf("cur_error is %q", got)
 	}
 }
+
+// TestErrorStays keeps what stops a node where status shows it until a round has been
+// done: a worker that starts again, or is paused, has done none.
+func TestErrorStays(t *testing.T) {
+	t.Parallel()
+	s := sandboxtest.Server(t)
+	root := newRoot(t, s, "root")
+	leaf := root.add(s, root, "leaf", pgqnode.Leaf)
+	for _, n := range []*node{root, leaf} {
+		n.run("create table t (id int primary key)")
+	}
+	root.addTable("public.t", londiste.AddTable{})
+	root.tick()
+	first := cascade.New(leaf.config())
+	defer first.Close()
+	drain(t, first)
+	leaf.addTable("public.t", londiste.AddTable{Args: []string{"expect_sync"}})
+	leaf.run("alter table t add check (id < 2)")
+	root.run("insert into t values (2)")
+	root.tick()
+	if _, err := first.RunOnce(t.Context()); err == nil {
+		t.Fatal("the row was replayed")
+	}
+	stored := func() string {
+		return leaf.text("select coalesce(cur_error, '') from pgq_node.local_state where consumer_name = 'leaf_worker'")
+	}
+	leaf.must(pgqnode.SetConsumerPaused(queue, "leaf_worker", true))
+	second := cascade.New(leaf.config())
+	defer second.Close()
+	for range 2 {
+		if _, err := second.RunOnce(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := stored(); !strings.Contains(got, "violates check constraint") {
+			t.Errorf("the node has not gone on, and its error is %q", got)
+		}
+	}
+	leaf.run("alter table t drop constraint t_id_check")
+	leaf.must(pgqnode.SetConsumerPaused(queue, "leaf_worker", false))
+	drain(t, second)
+	if got := stored(); got != "" {
+		t.Errorf("the node goes on, and its error is %q", got)
+	}
+}

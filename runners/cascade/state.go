@@ -49,7 +49,8 @@ func readState(ctx context.Context, conn *pg.Conn, queue string) (*state, error)
 }
 
 // acknowledge answers that the worker has seen its orders, paused or not, and
-// clears the error of a round that has been repeated with success.
+// clears the error of a round that has been repeated with success. Until then it stays
+// where status shows it: while the round is tried again, and while the node is paused.
 func (w *Worker) acknowledge(ctx context.Context, s *state) error {
 	if !s.Uptodate {
 		if err := replay.Call(ctx, w.here, pgqnode.SetConsumerUptodate(w.Queue, s.Worker, true)); err != nil {

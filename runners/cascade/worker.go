@@ -27,7 +27,7 @@ type Worker struct {
 	applier  replay.Applier
 	skips    replay.Skips
 	copies   copies
-	failed   bool      // the last round
+	failed   bool      // a round, or the worker before this one, and none has been done since
 	busy     bool      // the last round had a batch
 	parked   bool      // replay waits for a table's hand-over
 	reported time.Time // the watermark
@@ -36,7 +36,7 @@ type Worker struct {
 
 // New makes a worker. It connects in its first round.
 func New(c Config) *Worker {
-	w := &Worker{Config: c.filled()}
+	w := &Worker{Config: c.filled(), failed: true}
 	w.applier = replay.Applier{Find: w.find, Stats: w.Stats}
 	w.copies.init(w)
 	return w
@@ -67,7 +67,6 @@ func (w *Worker) RunOnce(ctx context.Context) (worked bool, err error) {
 	work := runners.Work(ctx)
 	worked, err = w.round(work)
 	if err == nil {
-		w.failed = false
 		return worked, nil
 	}
 	err = fmt.Errorf("queue %s: %w", w.Queue, err)
@@ -177,7 +176,9 @@ func (w *Worker) round(ctx context.Context) (bool, error) {
 	}
 	if w.isRoot {
 		w.dropAbove()
-		return false, w.root(ctx)
+		err := w.root(ctx)
+		w.failed = err != nil
+		return false, err
 	}
 	if err := w.connect(ctx, s); err != nil {
 		return false, err
@@ -193,7 +194,7 @@ func (w *Worker) round(ctx context.Context) (bool, error) {
 		return false, nil
 	}
 	worked, err := w.batch(ctx, s, whole)
-	w.busy = worked
+	w.busy, w.failed = worked, err != nil
 	return worked, err
 }
 
