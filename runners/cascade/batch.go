@@ -12,10 +12,11 @@ import (
 )
 
 // collect is how many events a leaf that is behind takes at once: first it looks for
-// the most. What it reads ahead of what it applies is within a batch.
-var collect = []int{200_000, 20_000}
+// the most.
+var collect = []int{100_000, 20_000}
 
-// batch opens, applies and finishes the next batch. Whole batches span ticks.
+// batch opens, applies and finishes the next batch. Whole batches span ticks. A node
+// that is behind has the next one read while it applies this one.
 //
 // What is applied, copied events and the position commit together. A crash before
 // that leaves nothing; after it the provider offers the batch again, and it is seen
@@ -26,12 +27,17 @@ func (w *Worker) batch(ctx context.Context, s *state, whole bool) (bool, error) 
 	if whole && s.Type == pgqnode.Leaf && w.busy {
 		counts = collect
 	}
+	if w.busy {
+		w.next.Counts = counts
+		source.Next = &w.next
+	}
 	w.ticked = false
 	b, done, err := source.Open(ctx, s.Completed, counts...)
 	if err != nil {
 		return false, err
 	}
 	if b == nil {
+		w.next.Drop()
 		return false, w.report(ctx, s, s.Completed)
 	}
 	if !done {

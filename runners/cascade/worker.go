@@ -25,6 +25,7 @@ type Worker struct {
 	worker   string
 
 	applier  replay.Applier
+	next     replay.Next // while batch follows batch
 	skips    replay.Skips
 	copies   copies
 	failed   bool      // a round, or the worker before this one, and none has been done since
@@ -87,6 +88,7 @@ func (w *Worker) drop() {
 }
 
 func (w *Worker) dropAbove() {
+	w.next.Drop()
 	w.above.Close()
 	w.above, w.location = nil, ""
 }
@@ -172,6 +174,7 @@ func (w *Worker) round(ctx context.Context) (bool, error) {
 	w.parked = false
 	if s.Paused {
 		w.busy = false
+		w.next.Drop()
 		return false, nil
 	}
 	if w.isRoot {
@@ -191,6 +194,7 @@ func (w *Worker) round(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	if w.parked {
+		w.next.Drop()
 		return false, nil
 	}
 	worked, err := w.batch(ctx, s, whole)
@@ -271,6 +275,9 @@ func (w *Worker) connect(ctx context.Context, s *state) error {
 		return fmt.Errorf("provider %s: %w", s.Provider, err)
 	}
 	w.above, w.location = conn, s.Provider+" "+s.Location
+	w.next.Dial = func(ctx context.Context) (*pg.Conn, error) {
+		return replay.Dial(ctx, dsn, pg.Options{App: "skytools replay " + w.Queue + "@" + s.Node})
+	}
 	if err := conn.Listen(ctx, "pgq_tick"); err != nil {
 		return fmt.Errorf("provider %s: %w", s.Provider, err)
 	}

@@ -22,6 +22,32 @@ const (
 	pagesAhead = 40 // of a page each, read while others are applied
 )
 
+// A stream is the events of a batch on their way from a session, which is its reader's
+// until it has ended.
+type stream struct {
+	pages  chan *page
+	stop   context.CancelFunc
+	failed error         // of the reader, once it has ended
+	ended  chan struct{} // closed when the reader has left the session
+}
+
+func newStream(stop context.CancelFunc) stream {
+	return stream{pages: make(chan *page, pagesAhead), stop: stop, ended: make(chan struct{})}
+}
+
+// close is the reader's last word.
+func (t *stream) close() {
+	close(t.ended)
+	close(t.pages)
+}
+
+// end lets go what has not been taken.
+func (t *stream) end() {
+	t.stop()
+	for range t.pages { // until the reader has left the session
+	}
+}
+
 // Each calls f with every event of a batch, in the order of their ids. The events
 // stay as they are. While f works, the next ones are read: a bounded part of the
 // batch, and while that waits the server waits with the rest. The session is of no
@@ -31,41 +57,57 @@ const (
 // in the server.
 //
 // Source: contract/pgq.md section 4.3.
-func (s *Source) Each(ctx context.Context, b *Batch, f func(*Event) error) error {
-	query, err := pg.One[string](ctx, s.Conn, "select pgq.batch_event_sql($1)", b.ID)
-	if err != nil {
-		return s.wrong(b, err)
-	}
-	if s.Only != "" {
-		query = "select * from (" + query + ") e where " + s.Only + " order by 1"
-	}
-	ctx, stop := context.WithCancel(ctx)
-	pages := make(chan *page, pagesAhead)
-	var failed error // of the reader, once pages is closed
-	go func() {
-		defer close(pages)
-		failed = s.read(ctx, query, pages)
-	}()
-	defer func() {
-		stop()
-		for range pages { // until the reader has left the session
+func (s *Source) Each(ctx context.Context, b *Batch, f func(*Event) error) (err error) {
+	t := s.Next.take(s, b)
+	if t == nil {
+		if t, err = s.stream(ctx, b); err != nil {
+			return s.wrong(b, err)
 		}
-	}()
-	for p := range pages {
+	}
+	defer t.end()
+	if s.Next != nil {
+		s.Next.begin(s, b, t)
+	}
+	defer context.AfterFunc(ctx, t.stop)()
+	for p := range t.pages {
 		for i := range p.events {
 			if err := f(&p.events[i]); err != nil {
 				return err
 			}
 		}
 	}
-	if failed != nil {
-		return s.wrong(b, failed)
+	if t.failed != nil {
+		return s.wrong(b, t.failed)
 	}
 	return nil
 }
 
 func (s *Source) wrong(b *Batch, err error) error {
 	return fmt.Errorf("read batch %d of queue %s: %w", b.ID, s.Queue, err)
+}
+
+// stream begins to read a batch that is open.
+func (s *Source) stream(ctx context.Context, b *Batch) (*stream, error) {
+	query, err := s.query(ctx, s.Conn, b)
+	if err != nil {
+		return nil, err
+	}
+	ctx, stop := context.WithCancel(ctx)
+	t := newStream(stop)
+	go func() {
+		defer t.close()
+		t.failed = s.read(ctx, query, t.pages)
+	}()
+	return &t, nil
+}
+
+// query is what reads a batch that is open.
+func (s *Source) query(ctx context.Context, q pg.Queryer, b *Batch) (string, error) {
+	query, err := pg.One[string](ctx, q, "select pgq.batch_event_sql($1)", b.ID)
+	if err == nil && s.Only != "" {
+		query = "select * from (" + query + ") e where " + s.Only + " order by 1"
+	}
+	return query, err
 }
 
 // read sends the events of the query until there are no more, or ctx ends.

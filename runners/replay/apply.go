@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/skytools-go/skytools/sql/londiste"
 	"github.com/skytools-go/skytools/sql/pg"
@@ -20,11 +21,11 @@ type Applier struct {
 	// and the users' triggers fire.
 	Ordered bool
 
-	// A piece is applied when it has that many events or bytes. Zero: 20,000 and 64 MB.
+	// A piece is applied when it has that many events or bytes. Zero: 20,000 and 32 MB.
 	MaxEvents, MaxBytes int
 
-	// Ahead writes a piece while the next one is taken. Nobody else may use the
-	// transaction from Begin on until Flush.
+	// Ahead writes a piece while the next one is made ready and one more is taken. Nobody
+	// else may use the transaction from Begin on until Flush.
 	Ahead bool
 
 	Stats *Stats // may be nil
@@ -35,7 +36,7 @@ type Applier struct {
 	changed []*target // in the order of their first change
 	events  int
 	bytes   int
-	writing chan error // the piece that is being written; nil: none
+	writing *writing // the newest piece on its way; nil: none
 	kinds   map[string]*kind
 	fields  []field
 	room    [][]byte
@@ -47,8 +48,10 @@ type target struct {
 	*Table
 	rel      *Relation
 	shapes   []*shape
+	mu       sync.Mutex // guards writers: a piece is made ready while another is written
 	writers  map[writerKey]*writer
 	changes  []change
+	likely   int      // how many there will be: as many as the last time
 	events   []*Event // of a table whose events are passed on as they are
 	strict   bool     // keys cannot be compared as text: keep the order of events
 	keyNames []string
@@ -82,7 +85,7 @@ func (a *Applier) Begin(tx *pg.Tx) {
 		a.MaxEvents = 20_000
 	}
 	if a.MaxBytes == 0 {
-		a.MaxBytes = 64 << 20
+		a.MaxBytes = 32 << 20
 	}
 	if a.Stats == nil {
 		a.Stats = &Stats{}
@@ -215,6 +218,7 @@ func (t *target) add(a *Applier, e *Event, k *kind) error {
 	}
 	if len(t.changes) == 0 {
 		a.changed = append(a.changed, t)
+		t.changes = make([]change, 0, t.likely)
 	}
 	t.changes = append(t.changes, c)
 	return nil
@@ -379,7 +383,7 @@ func (a *Applier) writeTable(ctx context.Context, t *load) error {
 	case t.calls():
 		return a.call(ctx, t)
 	}
-	if len(t.changes) > 1 && !t.strict {
+	if t.folds() {
 		policies := []Policy{{}}
 		switch {
 		case t.Where != "" && t.OnConflict == londiste.ConflictOverwrite: // by a row that is not wanted, too
@@ -387,13 +391,13 @@ func (a *Applier) writeTable(ctx context.Context, t *load) error {
 		case t.policy().lenient():
 			policies = append(policies, t.policy())
 		}
-		n := fold(t.changes, t.OnConflict)
+		t.fold()
 		for _, p := range policies {
-			if n == nil {
+			if t.net == nil {
 				break
 			}
 			var done tally
-			err := a.attempt(ctx, func() (err error) { done, err = a.writeNet(ctx, t, n, p); return err })
+			err := a.attempt(ctx, func() (err error) { done, err = a.writeNet(ctx, t, p); return err })
 			if err == nil {
 				a.count(t.target, done)
 				return nil
@@ -441,6 +445,8 @@ func (a *Applier) attempt(ctx context.Context, f func() error) error {
 
 func (t *target) writer(c *change) (*writer, error) {
 	k := writerKey{c.shape, strings.Join(c.keys, "\x00")}
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	if w := t.writers[k]; w != nil {
 		return w, nil
 	}

@@ -20,6 +20,8 @@ type net struct {
 	// what was here is gone, and rows that came and were updated, so that they are as the
 	// update says, whatever was here.
 	sweeps, overwrites []*change
+
+	grouped map[*[]*change][]*columns // of these lists
 }
 
 // A life is what happened to one key: the first operation tells whether the row
@@ -93,25 +95,14 @@ func isMismatch(err error) bool { return errors.Is(err, errMismatch) }
 
 // writeNet applies net changes, a statement for each operation and shape of rows. The
 // policy is the table's, or the zero one.
-func (a *Applier) writeNet(ctx context.Context, t *load, n *net, p Policy) (done tally, err error) {
-	overwrite := p.Conflict
-	if overwrite != "" {
-		overwrite = londiste.ConflictOverwrite
-	}
-	for _, step := range []struct {
-		op                byte
-		rows              []*change
-		missing, conflict string
-	}{
-		{opDelete, n.removes, p.Missing, ""}, {opDelete, n.sweeps, unasked, ""}, {opUpdate, n.updates, p.Missing, ""},
-		{opInsert, n.inserts, "", p.Conflict}, {opInsert, n.overwrites, "", overwrite},
-	} {
-		for _, group := range byShape(step.rows) {
-			w, err := t.writer(group[0])
+func (a *Applier) writeNet(ctx context.Context, t *load, p Policy) (done tally, err error) {
+	for _, s := range t.net.steps(p) {
+		for _, group := range s.groups {
+			w, err := t.writer(group.rows[0])
 			if err != nil {
 				return done, err
 			}
-			if err := a.writeGroup(ctx, w, step.op, group, Policy{step.missing, step.conflict}, &done); err != nil {
+			if err := a.writeGroup(ctx, w, s.op, group, Policy{s.missing, s.conflict}, &done); err != nil {
 				return done, err
 			}
 		}
@@ -134,13 +125,13 @@ func byShape(rows []*change) [][]*change {
 	return groups
 }
 
-func (a *Applier) writeGroup(ctx context.Context, w *writer, op byte, group []*change, p Policy, done *tally) (err error) {
-	columns, parts, first := newColumns(group), w.parts(op, p.Conflict), ""
+func (a *Applier) writeGroup(ctx context.Context, w *writer, op byte, group *columns, p Policy, done *tally) (err error) {
+	rows, parts, first := group.rows, w.parts(op, p.Conflict), ""
 	warn := p.Missing == londiste.MissingWarn && w.t.Where == ""
 	if warn && op == opDelete { // afterwards none of them is here
-		n, err := run(ctx, a.tx, w.present(), columns)
-		if err == nil && n < int64(len(group)) {
-			first, err = w.absent(ctx, a.tx, group)
+		n, err := run(ctx, a.tx, w.present(), group)
+		if err == nil && n < int64(len(rows)) {
+			first, err = w.absent(ctx, a.tx, rows)
 		}
 		if err != nil {
 			return err
@@ -148,18 +139,18 @@ func (a *Applier) writeGroup(ctx context.Context, w *writer, op byte, group []*c
 	}
 	var touched []int64
 	for _, part := range parts {
-		n, err := run(ctx, a.tx, part.command, columns)
+		n, err := run(ctx, a.tx, part.command, group)
 		if err != nil {
 			return err
 		}
 		touched = append(touched, n)
 	}
-	absent, err := w.judge(op, parts, touched, int64(len(group)), p.Missing, done)
+	absent, err := w.judge(op, parts, touched, int64(len(rows)), p.Missing, done)
 	if err != nil || absent == 0 {
 		return err
 	}
 	if warn && op == opUpdate {
-		if first, err = w.absent(ctx, a.tx, group); err != nil {
+		if first, err = w.absent(ctx, a.tx, rows); err != nil {
 			return err
 		}
 	}

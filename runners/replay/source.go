@@ -13,6 +13,7 @@ type Source struct {
 	Conn            *pg.Conn
 	Queue, Consumer string
 	Only            string // SQL condition over the columns of events; empty: all events
+	Next            *Next  // reads the next batch ahead; nil: nobody does
 }
 
 // A Batch is what lies between two ticks.
@@ -48,7 +49,7 @@ func (e *LostPosition) Error() string {
 // Source: contract/pgq.md section 6.7, steps 5 and 6.
 func (s *Source) Open(ctx context.Context, completed int64, counts ...int) (b *Batch, done bool, err error) {
 	for try := range 2 {
-		if b, err = s.next(ctx, counts); err != nil || b == nil {
+		if b, err = s.next(ctx, s.Conn, counts); err != nil || b == nil {
 			return nil, false, err
 		}
 		switch completed {
@@ -71,26 +72,26 @@ func (s *Source) Open(ctx context.Context, completed int64, counts ...int) (b *B
 	return nil, false, &LostPosition{s.Queue, s.Consumer, b.Prev, b.Tick, completed}
 }
 
-func (s *Source) next(ctx context.Context, counts []int) (*Batch, error) {
+func (s *Source) next(ctx context.Context, q pg.Queryer, counts []int) (*Batch, error) {
 	for _, count := range counts {
 		if count <= 0 {
 			continue
 		}
-		if b, err := s.nextOf(ctx, int32(count)); err != nil || b != nil {
+		if b, err := s.nextOf(ctx, q, int32(count)); err != nil || b != nil {
 			return b, err
 		}
 	}
-	return s.nextOf(ctx, nil)
+	return s.nextOf(ctx, q, nil)
 }
 
 // nextOf opens a batch of so many events, or of one tick; nil when there is none.
-func (s *Source) nextOf(ctx context.Context, count any) (*Batch, error) {
+func (s *Source) nextOf(ctx context.Context, q pg.Queryer, count any) (*Batch, error) {
 	type row struct {
 		ID               *int64
 		Prev, Tick, Time *string
 		Seq              *int64
 	}
-	r, err := pg.Struct[row](ctx, s.Conn, `
+	r, err := pg.Struct[row](ctx, q, `
 		select batch_id as id, prev_tick_id::text as prev, cur_tick_id::text as tick,
 		       cur_tick_time::text as time, cur_tick_event_seq as seq
 		  from pgq.next_batch_custom($1, $2, null, $3, case when $3::int4 is not null then interval '10 minutes' end)`,
