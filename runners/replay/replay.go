@@ -1,9 +1,9 @@
 // Package replay applies batches of events to tables.
 //
-// A batch is read from the provider through a cursor ([Source]), its changes are
-// collected per table, folded to one net change for each key, and applied as
-// set-based statements from JSON ([Applier]). Where folding could differ from the
-// order of events, the order of events is kept.
+// A batch is read from the provider ([Source]), and the next one meanwhile ([Next]). Its
+// changes are collected per table, folded to one net change for each key, and applied as
+// set-based statements over arrays ([Applier]). Where folding could differ from the order
+// of events, the order of events is kept.
 //
 // Every value travels as text and is read by the input function of its column.
 package replay
