@@ -3,13 +3,16 @@
 
 GO ?= go
 
-.PHONY: build demo test test-versions soak bench lint server
+.PHONY: build demo demo-archive test test-versions soak bench lint server
 
 build:
 	$(GO) build -o bin/ ./cmd/...
 
 demo: server build
 	bin/skytools demo
+
+demo-archive: server build
+	bin/skytools demo archive
 
 test: server
 	$(GO) test -race -timeout 30m ./...

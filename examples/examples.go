@@ -9,6 +9,11 @@ import "embed"
 //go:embed demo/topology.yaml
 var Demo []byte
 
+// Archive is the topology of "skytools demo archive".
+//
+//go:embed archive/demo.yaml
+var Archive []byte
+
 // Topologies are all of them, a directory each.
 //
 //go:embed */*.yaml

@@ -115,7 +115,7 @@ var functionsOf = func() map[string]map[string]string {
 
 func schemaFunctions(name string) map[string]string { return functionsOf[name] }
 
-// declaredSchemas is what the queues need in each database.
+// declaredSchemas is what the queues and archives need in each database.
 func declaredSchemas(s *Scene) []Declared[schemaState] {
 	need := map[Address]spec.Pos{}
 	want := func(database string, at spec.Pos, names ...string) {
@@ -148,6 +148,11 @@ func declaredSchemas(s *Scene) []Declared[schemaState] {
 			if n.State == spec.Present && q.State == spec.Present {
 				want(n.Name, n.At, "skytools", "pgq", "pgq_node", "londiste")
 			}
+		}
+	}
+	for _, x := range s.Set.Archives {
+		if x.WAL.Settings == spec.ByApply {
+			want(x.Of, x.At, "skytools")
 		}
 	}
 	var all []Declared[schemaState]

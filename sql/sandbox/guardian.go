@@ -48,8 +48,8 @@ func (s *Server) watch() error {
 	return nil
 }
 
-// credential is the user to run a server as: nil for ourselves, unless we are root.
-func credential() *syscall.Credential {
+// Credential is the user to run a server as: nil for ourselves, unless we are root.
+func Credential() *syscall.Credential {
 	if os.Geteuid() != 0 {
 		return nil
 	}
@@ -103,7 +103,7 @@ func children(pid int) []int {
 
 // Give makes the user that servers run as the owner of path and of all below it.
 func Give(path string) error {
-	c := credential()
+	c := Credential()
 	if c == nil {
 		return nil
 	}

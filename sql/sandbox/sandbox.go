@@ -162,7 +162,7 @@ func (s *Server) Resume(ctx context.Context) error {
 	cmd := exec.Command(filepath.Join(s.Install.Bin, "postgres"), append(arguments, s.arguments...)...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Env, cmd.Dir = environment(), s.Dir
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: credential()}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: Credential()}
 	if err := cmd.Start(); err != nil {
 		return err
 	}
@@ -295,7 +295,7 @@ func (s *Server) makeDir() (err error) {
 	if len(s.Dir) > 90 {
 		return fmt.Errorf("%s is too long for a socket (90 bytes at most)", s.Dir)
 	}
-	if c := credential(); c != nil {
+	if c := Credential(); c != nil {
 		return os.Chown(s.Dir, int(c.Uid), int(c.Gid))
 	}
 	return nil
@@ -305,7 +305,7 @@ func (s *Server) initdb(ctx context.Context, more []string) error {
 	arguments := []string{"-D", s.data(), "-U", User, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions"}
 	cmd := exec.CommandContext(ctx, filepath.Join(s.Install.Bin, "initdb"), append(arguments, more...)...)
 	cmd.Env, cmd.Dir = environment(), s.Dir
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: credential()}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: Credential()}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("initdb: %w\n%s", err, tail(string(out)))
 	}

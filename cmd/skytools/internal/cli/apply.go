@@ -202,7 +202,7 @@ func (a *app) applyEvents(plan *planner.Plan, asJSON bool) func(applier.Event) {
 		switch e.Type {
 		case "plan":
 			if !a.quiet {
-				fmt.Fprintf(a.Out, "\nPlan %s: %d steps.\n", plan.ShortDigest(), len(plan.Steps))
+				fmt.Fprintf(a.Out, "\nPlan %s: %s.\n", plan.ShortDigest(), counted(len(plan.Steps), "step"))
 			}
 		case "lock-wait":
 			a.talk("waiting for the lock on %s, held by %s", e.Node, e.Note)

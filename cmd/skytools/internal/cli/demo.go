@@ -27,10 +27,19 @@ func (a *app) demo() *cobra.Command {
 to the second and on to the third under load, compares them, and finds and repairs a
 deliberate drift. Every command that it runs is shown. Nothing is left behind.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			d := &demo{app: a, scale: scale, keep: keep}
-			return d.play(cmd.Context())
+			d := &demo{app: a, scale: scale, keep: keep, names: []string{"hub", "edge", "report"}}
+			return d.play(cmd.Context(), []act{
+				{"Three private servers, and pgbench's tables on the first", d.setUp},
+				{"What the YAML asks for, and what would change", d.planAct},
+				{"Do it", d.applyAct},
+				{"Run the loops, under load, and watch the first copy", d.runAct},
+				{"How does it fare?", d.statusAct},
+				{"Stop the load and compare every replicated table", d.compareAct},
+				{"Has anything changed behind our back?", d.driftAct},
+			}, d.tearDown)
 		},
 	}
+	cmd.AddCommand(a.demoArchive())
 	cmd.Flags().BoolVar(&keep, "keep", false, "leave the servers and the loops running, and say how to reach them")
 	cmd.Flags().IntVar(&scale, "scale", 5, "pgbench scale: 100,000 accounts each")
 	return cmd
@@ -41,7 +50,10 @@ type demo struct {
 	*app
 	scale   int
 	keep    bool
+	names   []string // of the servers; the first gets pgbench's tables
 	dir     string
+	self    string              // this program; empty: where it was started
+	as      *syscall.Credential // who runs it; nil: we
 	servers map[string]*sandbox.Server
 	env     []string
 	runner  *exec.Cmd
@@ -49,23 +61,17 @@ type demo struct {
 	began   time.Time
 }
 
-var demoServers = []string{"hub", "edge", "report"}
+// act is a part of it.
+type act struct {
+	title string
+	play  func(context.Context) error
+}
 
-func (d *demo) play(ctx context.Context) (err error) {
+// play shows the acts, and tears down after them, whatever has happened.
+func (d *demo) play(ctx context.Context, acts []act, tearDown func(failed error) error) (err error) {
 	d.began = time.Now()
-	defer func() { err = errors.Join(err, d.tearDown(err)) }()
-	for _, act := range []struct {
-		title string
-		play  func(context.Context) error
-	}{
-		{"Three private servers, and pgbench's tables on the first", d.setUp},
-		{"What the YAML asks for, and what would change", d.planAct},
-		{"Do it", d.applyAct},
-		{"Run the loops, under load, and watch the first copy", d.runAct},
-		{"How does it fare?", d.statusAct},
-		{"Stop the load and compare every replicated table", d.compareAct},
-		{"Has anything changed behind our back?", d.driftAct},
-	} {
+	defer func() { err = errors.Join(err, tearDown(err)) }()
+	for _, act := range acts {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -91,7 +97,7 @@ func (d *demo) setUp(ctx context.Context) (err error) {
 	var mu sync.Mutex
 	var all sync.WaitGroup
 	var first error
-	for _, name := range demoServers {
+	for _, name := range d.names {
 		all.Go(func() {
 			s, err := sandbox.Start(ctx, sandbox.Options{Detached: d.keep, Settings: map[string]string{"cluster_name": name}})
 			mu.Lock()
@@ -107,7 +113,7 @@ func (d *demo) setUp(ctx context.Context) (err error) {
 	if first != nil {
 		return first
 	}
-	for _, name := range demoServers {
+	for _, name := range d.names {
 		s := d.servers[name]
 		d.env = append(d.env, "DEMO_"+strings.ToUpper(name)+"="+s.DSN("postgres"))
 		fmt.Fprintf(d.Out, "  %-7s PostgreSQL %s in %s\n", name, s.Install.Version, s.Dir)
@@ -125,7 +131,7 @@ func (d *demo) setUp(ctx context.Context) (err error) {
 
 // command runs skytools and shows it.
 func (d *demo) command(ctx context.Context, args ...string) error {
-	fmt.Fprintf(d.Out, "\n%s\n", d.painted("command", "$ skytools "+strings.Join(args, " ")))
+	d.shell("skytools " + strings.Join(args, " "))
 	cmd, err := d.skytools(ctx, args...)
 	if err != nil {
 		return err
@@ -137,30 +143,46 @@ func (d *demo) command(ctx context.Context, args ...string) error {
 }
 
 func (d *demo) skytools(ctx context.Context, args ...string) (*exec.Cmd, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
+	self, err := d.self, error(nil)
+	if self == "" {
+		if self, err = os.Executable(); err != nil {
+			return nil, err
+		}
 	}
 	if d.Colour(d.colour) {
 		args = append(args, "--color", "always")
 	}
 	cmd := exec.CommandContext(ctx, self, args...)
-	cmd.Dir, cmd.Env = d.dir, d.env
+	cmd.Dir, cmd.Env, cmd.SysProcAttr = d.dir, d.env, &syscall.SysProcAttr{Credential: d.as}
 	cmd.Stdout, cmd.Stderr = d.Out, d.Err
 	return cmd, nil
 }
 
 func (d *demo) planAct(ctx context.Context) error {
-	fmt.Fprintf(d.Out, "%s\n", d.painted("command", "$ cat demo.yaml"))
-	for line := range strings.Lines(string(examples.Demo)) {
+	if err := d.show(ctx); err != nil {
+		return err
+	}
+	return d.command(ctx, "plan", "demo.yaml", "--out", "plan.json")
+}
+
+// show prints the YAML without its comments, and has it validated.
+func (d *demo) show(ctx context.Context) error {
+	d.shell("cat demo.yaml")
+	text, err := os.ReadFile(filepath.Join(d.dir, "demo.yaml"))
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(string(text)) {
 		if !strings.HasPrefix(line, "#") {
 			fmt.Fprint(d.Out, "  "+line)
 		}
 	}
-	if err := d.command(ctx, "validate", "demo.yaml"); err != nil {
-		return err
-	}
-	return d.command(ctx, "plan", "demo.yaml", "--out", "plan.json")
+	return d.command(ctx, "validate", "demo.yaml")
+}
+
+// shell shows what somebody types.
+func (d *demo) shell(line string) {
+	fmt.Fprintf(d.Out, "\n%s\n", d.painted("command", "$ "+line))
 }
 
 func (d *demo) applyAct(ctx context.Context) error { return d.command(ctx, "apply", "plan.json") }
@@ -183,7 +205,7 @@ func (d *demo) startRun() error {
 	if d.keep {
 		args = append(args, "--listen", "127.0.0.1:8080")
 	}
-	fmt.Fprintf(d.Out, "\n%s\n", d.painted("command", "$ skytools "+strings.Join(args, " ")+" 2>run.log &"))
+	d.shell("skytools " + strings.Join(args, " ") + " 2>run.log &")
 	log, err := os.Create(filepath.Join(d.dir, "run.log"))
 	if err != nil {
 		return err
@@ -193,7 +215,7 @@ func (d *demo) startRun() error {
 		return err
 	}
 	d.runner.Stdout, d.runner.Stderr = log, log
-	d.runner.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // an interrupt from the keyboard is ours to pass on
+	d.runner.SysProcAttr.Setpgid = true // an interrupt from the keyboard is ours to pass on
 	return d.runner.Start()
 }
 
@@ -231,7 +253,7 @@ func (d *demo) compareAct(ctx context.Context) error {
 		if equal || time.Since(began) > 30*time.Second {
 			for _, t := range benchTables {
 				fmt.Fprintf(d.Out, "  %-18s", t)
-				for _, server := range demoServers {
+				for _, server := range d.names {
 					fmt.Fprintf(d.Out, "  %s: %s", server, sums[server][t])
 				}
 				fmt.Fprintln(d.Out)
@@ -250,7 +272,7 @@ func (d *demo) compareAct(ctx context.Context) error {
 
 func (d *demo) sums(ctx context.Context) (map[string]map[string]string, bool, error) {
 	sums, equal := map[string]map[string]string{}, true
-	for _, name := range demoServers {
+	for _, name := range d.names {
 		got, err := sumBench(ctx, d.servers[name].DSN("postgres"))
 		if err != nil {
 			return nil, false, fmt.Errorf("%s: %w", name, err)
@@ -300,7 +322,7 @@ func (d *demo) tearDown(failed error) error {
 			}
 		}
 		fmt.Fprintf(d.Out, "End it with: kill %d", d.runner.Process.Pid)
-		for _, name := range demoServers {
+		for _, name := range d.names {
 			fmt.Fprintf(d.Out, "; kill -QUIT $(head -1 %s/data/postmaster.pid)", d.servers[name].Dir)
 		}
 		fmt.Fprintln(d.Out)

@@ -216,6 +216,10 @@ func (a *app) printRestored(p restore.Preview, r restore.Result, o restore.Optio
 	if a.format == "json" {
 		return a.encode(map[string]any{"backup": p.Backup.ID, "to": o.To, "as": o.As, "written": r.Written, "kept": r.Kept, "removed": r.Removed})
 	}
-	fmt.Fprintf(a.Out, "%s is in %s: %s written, %s were there. Start the server to recover to %s.\n", p.Backup.ID, o.To, megabytes(r.Written), megabytes(r.Kept), p.Choice.Target)
+	kept := ""
+	if o.Delta {
+		kept = ", " + megabytes(r.Kept) + " were there"
+	}
+	fmt.Fprintf(a.Out, "%s is in %s: %s written%s. Start the server to recover to %s.\n", p.Backup.ID, o.To, megabytes(r.Written), kept, p.Choice.Target)
 	return nil
 }

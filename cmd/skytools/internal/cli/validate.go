@@ -3,6 +3,7 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -40,7 +41,7 @@ func (a *app) validate() *cobra.Command {
 				if len(problems) > 0 {
 					fmt.Fprintln(a.Out, problems.Error())
 				} else if !a.quiet {
-					fmt.Fprintf(a.Out, "%s is valid: %s, %s, %s.\n", rootOf(paths), counted(len(set.Files), "file"), counted(len(set.Databases), "database"), counted(len(set.Queues), "queue"))
+					fmt.Fprintf(a.Out, "%s is valid: %s.\n", rootOf(paths), inventory(set))
 				}
 			}
 			if len(problems) > 0 {
@@ -49,4 +50,18 @@ func (a *app) validate() *cobra.Command {
 			return nil
 		},
 	}
+}
+
+// inventory counts what is declared.
+func inventory(set *spec.Set) string {
+	all := []string{counted(len(set.Files), "file"), counted(len(set.Databases), "database")}
+	for _, kind := range []struct {
+		n    int
+		word string
+	}{{len(set.Queues), "queue"}, {len(set.Archives), "archive"}} {
+		if kind.n > 0 {
+			all = append(all, counted(kind.n, kind.word))
+		}
+	}
+	return strings.Join(all, ", ")
 }
