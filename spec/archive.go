@@ -19,6 +19,7 @@ type Archive struct {
 	Backup    ArchiveBackup `json:"backup,omitzero"`
 	Retention Retention     `json:"retention,omitzero"`
 	Drill     Drill         `json:"drill,omitzero"`
+	Verify    Scrub         `json:"verify"`
 }
 
 func (a *Archive) about() string {
@@ -41,6 +42,8 @@ func (a *Archive) fields() []Field[Archive] {
 			Into: func(a *Archive) any { return mappingOf[Retention, *Retention]{"retention", &a.Retention} }},
 		{Name: "drill", Doc: "How backups are proven by restoring them.", Example: "{scratch: /srv/scratch}",
 			Into: func(a *Archive) any { return mappingOf[Drill, *Drill]{"drill", &a.Drill} }},
+		{Name: "verify", Doc: "When everything in the stores is read.", Example: `{schedule: "Sat 06:00"}`,
+			Into: func(a *Archive) any { return mappingOf[Scrub, *Scrub]{"verify", &a.Verify} }},
 	}
 }
 
@@ -148,6 +151,7 @@ func (s *Settings) set(text string) {
 // preset gives an archive its defaults before its keys are read.
 func (a *Archive) preset() {
 	a.WAL.Client, a.WAL.Spec = "skytools-wal", "/etc/skytools"
+	a.Verify.Repair = true
 }
 
 // Transport is how WAL comes into an archive.

@@ -49,19 +49,41 @@ func (r *Retention) fields() []Field[Retention] {
 	}
 }
 
-// Drill says how backups are proven.
+// Drill says when and how backups are proven.
 type Drill struct {
-	Scratch string   `json:"scratch,omitempty"`
-	Checks  []string `json:"checks,omitempty"`
+	Schedule Schedule `json:"schedule,omitzero"`
+	Scratch  string   `json:"scratch,omitempty"`
+	Checks   []string `json:"checks,omitempty"`
 }
 
 func (r *Drill) about() string { return "How a backup is proven by restoring it." }
 
 func (r *Drill) fields() []Field[Drill] {
 	return []Field[Drill]{
+		{Name: "schedule", Doc: "When skytools run drills the newest backup: HH:MM every day, or a weekday and HH:MM, in UTC. Its host needs the programs of PostgreSQL and the identity.", Default: "never", Example: `"Sun 06:00"`,
+			Into: func(r *Drill) any { return scheduleOf{&r.Schedule} }},
 		{Name: "scratch", Doc: "A directory with room for the cluster.", Default: "the directory for temporary files", Example: "/srv/scratch", Into: func(r *Drill) any { return &r.Scratch }},
 		{Name: "checks", Doc: "Queries to the restored server, in database postgres, or in another one as DATABASE: QUERY. Each must answer with something other than false, null or no rows.",
 			Example: `["shop: select max(created_at) > now() - interval '2 days' from orders"]`, Into: func(r *Drill) any { return &r.Checks }},
+	}
+}
+
+// Scrub says when everything in the stores is read and compared.
+type Scrub struct {
+	Schedule Schedule `json:"schedule,omitzero"`
+	Repair   bool     `json:"repair"`
+}
+
+func (r *Scrub) about() string {
+	return "When everything in the stores is read and compared with its checksums."
+}
+
+func (r *Scrub) fields() []Field[Scrub] {
+	return []Field[Scrub]{
+		{Name: "schedule", Must: true, Doc: "When skytools run does it: HH:MM every day, or a weekday and HH:MM, in UTC.", Example: `"Sat 06:00"`,
+			Into: func(r *Scrub) any { return scheduleOf{&r.Schedule} }},
+		{Name: "repair", Doc: "Whether what a store lacks, or has damaged, is copied from a store that has it whole.", Default: "true", Example: "false",
+			Into: func(r *Scrub) any { return &r.Repair }},
 	}
 }
 

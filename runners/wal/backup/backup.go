@@ -74,4 +74,6 @@ const (
 	Hold      Note = "hold"      // who keeps it for good, and why
 	Drill     Note = "drill"     // how its last drill went
 	Tombstone Note = "tombstone" // it is going to be removed
+
+	Verified Note = "verified" // of all backups: how everything was read last
 )

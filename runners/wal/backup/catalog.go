@@ -100,12 +100,26 @@ func (s *Shelf) LoadFrom(ctx context.Context, from store.Store, id ID) (*Manifes
 
 // Write puts a note to a backup on every store, in place of the one that is there.
 func (s *Shelf) Write(ctx context.Context, id ID, n Note, value any) error {
+	return s.write(ctx, s.noteKey(id, n), value)
+}
+
+// Remember puts a note about all backups on every store, in place of the one that is there.
+func (s *Shelf) Remember(ctx context.Context, n Note, value any) error {
+	return s.write(ctx, s.prefix()+string(n)+".json", value)
+}
+
+// Recall reads a note about all backups. store.ErrNotExist when no store has it.
+func (s *Shelf) Recall(ctx context.Context, n Note, value any) error {
+	return s.read(ctx, s.prefix()+string(n)+".json", value)
+}
+
+func (s *Shelf) write(ctx context.Context, key string, value any) error {
 	text, err := json.Marshal(value)
 	if err != nil {
 		return err
 	}
 	for _, to := range s.Stores {
-		if err := swap(ctx, to, s.noteKey(id, n), text); err != nil && to.Required {
+		if err := swap(ctx, to, key, text); err != nil && to.Required {
 			return err
 		}
 	}
@@ -130,8 +144,12 @@ func swap(ctx context.Context, to store.Store, key string, text []byte) error {
 
 // Read reads a note. store.ErrNotExist when no store has it.
 func (s *Shelf) Read(ctx context.Context, id ID, n Note, value any) error {
+	return s.read(ctx, s.noteKey(id, n), value)
+}
+
+func (s *Shelf) read(ctx context.Context, key string, value any) error {
 	for _, from := range s.Stores {
-		text, err := read(ctx, from, s.noteKey(id, n), 0, -1)
+		text, err := read(ctx, from, key, 0, -1)
 		if errors.Is(err, store.ErrNotExist) {
 			continue
 		}

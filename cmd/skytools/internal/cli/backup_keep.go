@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/skytools-go/skytools/runners/wal/archive"
+	"github.com/skytools-go/skytools/runners/wal/drill"
 	"github.com/skytools-go/skytools/runners/wal/retain"
 	"github.com/skytools-go/skytools/runners/wal/schedule"
 	"github.com/skytools-go/skytools/spec"
@@ -108,18 +109,49 @@ func (a *app) printRetention(r retain.Report, dry bool) error {
 
 // keepBackups takes the backups of an archive that are due, and applies its retention.
 func keepBackups(ctx context.Context, set *spec.Set, a *spec.Archive, stats *schedule.Stats, log hclog.Logger) error {
-	r, err := repoOf(ctx, a, a.Retention != (spec.Retention{}), log)
+	o, err := keptArchive(ctx, set, a, a.Retention != (spec.Retention{}), log)
 	if err != nil {
 		return err
 	}
-	epoch, err := systemOf(ctx, r, 0)
-	if err != nil {
-		return err
-	}
-	o := &opened{Archive: &archive.Archive{Repo: r, System: epoch.System, Size: epoch.Size}, declared: a, set: set}
 	return schedule.New(schedule.Config{
 		Archive: o.Archive, Options: o.options, Full: scheduleOf(a.Backup.Full), Incremental: scheduleOf(a.Backup.Incremental), Policy: policyOf(a), Log: log, Stats: stats,
 	}).Run(ctx)
+}
+
+// proveBackups runs the loop that drills an archive's backups.
+func proveBackups(ctx context.Context, set *spec.Set, a *spec.Archive, paths []string, stats *schedule.ProveStats, log hclog.Logger) error {
+	o, err := keptArchive(ctx, set, a, true, log)
+	if err != nil {
+		return err
+	}
+	f := archiveFlags{archived: archived{paths: paths}}
+	return schedule.NewProver(schedule.ProveConfig{
+		Archive: o.Archive, At: scheduleOf(a.Drill.Schedule), Options: func(context.Context) (drill.Options, error) { return f.drillOf(a) }, Log: log, Stats: stats,
+	}).Run(ctx)
+}
+
+// scrubStores runs the loop that reads everything an archive has.
+func scrubStores(ctx context.Context, set *spec.Set, a *spec.Archive, stats *schedule.ScrubStats, log hclog.Logger) error {
+	o, err := keptArchive(ctx, set, a, false, log)
+	if err != nil {
+		return err
+	}
+	return schedule.NewScrubber(schedule.ScrubConfig{
+		Archive: o.Archive, At: scheduleOf(a.Verify.Schedule), Policy: policyOf(a), Repair: a.Verify.Repair, Log: log, Stats: stats,
+	}).Run(ctx)
+}
+
+// keptArchive opens an archive for a loop. reads: an identity is wanted.
+func keptArchive(ctx context.Context, set *spec.Set, a *spec.Archive, reads bool, log hclog.Logger) (*opened, error) {
+	r, err := repoOf(ctx, a, reads, log)
+	if err != nil {
+		return nil, err
+	}
+	epoch, err := systemOf(ctx, r, 0)
+	if err != nil {
+		return nil, err
+	}
+	return &opened{Archive: &archive.Archive{Repo: r, System: epoch.System, Size: epoch.Size}, declared: a, set: set}, nil
 }
 
 func scheduleOf(s spec.Schedule) schedule.At {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/skytools-go/skytools/planner/render"
 	"github.com/skytools-go/skytools/runners/wal/drill"
+	"github.com/skytools-go/skytools/spec"
 )
 
 func (a *app) drill() *cobra.Command {
@@ -40,17 +42,11 @@ Exit code 0 when the backup is proven, 10 when it is not, 1 when the drill could
 					return err
 				}
 			}
-			if o.Command == "" {
-				if o.Command, err = f.restoreCommand(opened.declared.Name); err != nil {
-					return err
-				}
+			declared, err := f.drillOf(opened.declared)
+			if err != nil {
+				return err
 			}
-			if o.Scratch == "" {
-				o.Scratch = opened.declared.Drill.Scratch
-			}
-			for _, text := range opened.declared.Drill.Checks {
-				o.Checks = append(o.Checks, checkOf(text))
-			}
+			o.Command, o.Scratch, o.Checks = cmp.Or(o.Command, declared.Command), cmp.Or(o.Scratch, declared.Scratch), declared.Checks
 			bar := a.newBar("drill")
 			o.Progress = func(done, total int64) { bar.set(share(done, total)) }
 			o.Stage = func(name string) {
@@ -75,6 +71,16 @@ Exit code 0 when the backup is proven, 10 when it is not, 1 when the drill could
 	fl.StringVar(&o.Command, "restore-command", "", "how the server fetches WAL; default: this program")
 	fl.DurationVar(&o.Patience, "patience", 24*time.Hour, "how long the recovery may take")
 	return cmd
+}
+
+// drillOf is what is declared about drills of an archive.
+func (f *archiveFlags) drillOf(a *spec.Archive) (o drill.Options, err error) {
+	o.Scratch = a.Drill.Scratch
+	for _, text := range a.Drill.Checks {
+		o.Checks = append(o.Checks, checkOf(text))
+	}
+	o.Command, err = f.restoreCommand(a.Name)
+	return o, err
 }
 
 // checkOf reads QUERY or DATABASE: QUERY.

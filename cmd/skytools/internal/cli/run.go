@@ -33,12 +33,13 @@ type runFlags struct {
 	only   []string
 	copies int
 	pieces int
+	paths  []string // of the YAML
 }
 
 func (a *app) run() *cobra.Command {
 	var f runFlags
 	cmd := &cobra.Command{
-		Use: "run [PATH...]", Short: "Run the loops: ticks, upkeep, replay, copies, forwards and backups",
+		Use: "run [PATH...]", Short: "Run the loops: ticks, upkeep, replay, copies, forwards, backups and drills",
 		Long: `Runs the loops of the declared topology until it is told to stop. Every declared
 database is ticked and kept up, with the queues that others made there, too: this takes
 the place of pgqd, and may run beside it. Several processes,
@@ -57,13 +58,14 @@ Either way nothing is lost: positions are stored with the data.`,
 					return usage("run: --node: database %q is not declared", n)
 				}
 			}
+			f.paths = paths
 			return a.runLoops(cmd.Context(), set, &f)
 		},
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&f.listen, "listen", "", "serve the status page, /status.json and /metrics here, such as 127.0.0.1:8080")
 	fl.StringArrayVar(&f.nodes, "node", nil, "run only the loops of this database; repeatable")
-	fl.StringArrayVar(&f.only, "only", nil, "run only these: tick, maint, replay, forward, receive, backup; repeatable")
+	fl.StringArrayVar(&f.only, "only", nil, "run only these: tick, maint, replay, forward, receive, backup, drill, verify; repeatable")
 	fl.IntVar(&f.copies, "copies", 2, "tables copied at a time to each node, the largest first")
 	fl.IntVar(&f.pieces, "pieces", 4, "sessions that copy one large table, or make its indexes, at a time; 1: whole tables only")
 	return cmd
@@ -234,6 +236,30 @@ func loopsOf(set *spec.Set, f *runFlags, log hclog.Logger) ([]group.Loop, []prom
 		gauge("backup_late_seconds", "By how much the backup that is due is late; 0: none is due.", name, func() float64 { return float64(s.Late.Load()) })
 		gauge("backup_last_timestamp_seconds", "When the last backup of this process ended; 0: none yet.", name, func() float64 { return float64(s.Last.Load()) })
 		add("backup", name, x.Of, "backup "+x.Name, func(ctx context.Context) error { return advised(keepBackups(ctx, set, &x, s, log.Named(name))) })
+	}
+	for _, x := range set.Archives {
+		if !x.Drill.Schedule.Set || set.Database(x.Of).State == spec.Dead || !wanted("drill", x.Of) {
+			continue
+		}
+		name := fmt.Sprintf("drill %s@%s", x.Name, x.Of)
+		s := &schedule.ProveStats{}
+		counter("drills_total", "Drills of backups held.", name, func() float64 { return float64(s.Drills.Load()) })
+		counter("drills_failed_total", "Drills that a backup has not stood.", name, func() float64 { return float64(s.Failed.Load()) })
+		gauge("backup_proven_timestamp_seconds", "When a backup last stood a drill; 0: never.", name, func() float64 { return float64(s.Proven.Load()) })
+		add("drill", name, x.Of, "drill "+x.Name, func(ctx context.Context) error {
+			return advised(proveBackups(ctx, set, &x, f.paths, s, log.Named(name)))
+		})
+	}
+	for _, x := range set.Archives {
+		if !x.Verify.Schedule.Set || set.Database(x.Of).State == spec.Dead || !wanted("verify", x.Of) {
+			continue
+		}
+		name := fmt.Sprintf("verify %s@%s", x.Name, x.Of)
+		s := &schedule.ScrubStats{}
+		gauge("archive_verified_timestamp_seconds", "When everything in the stores was last read; 0: never.", name, func() float64 { return float64(s.Last.Load()) })
+		gauge("archive_problems", "What was wrong then and could not be repaired.", name, func() float64 { return float64(s.Problems.Load()) })
+		counter("archive_repaired_total", "Objects repaired from another store.", name, func() float64 { return float64(s.Repaired.Load()) })
+		add("verify", name, x.Of, "verify "+x.Name, func(ctx context.Context) error { return advised(scrubStores(ctx, set, &x, s, log.Named(name))) })
 	}
 	return loops, collectors
 }
