@@ -17,7 +17,7 @@ import (
 )
 
 // figures are all that is measured, in this order.
-var figures = slices.Concat(planFigures, insertFigures, captureFigures(), consumeFigures, latencyFigures, idleFigures, copyFigures, replayFigures, lagFigures, compareFigures)
+var figures = slices.Concat(planFigures, insertFigures, captureFigures(), consumeFigures, latencyFigures, idleFigures, copyFigures, replayFigures, lagFigures, compareFigures, walFigures, backupFigures)
 
 // A figure is one thing that is measured.
 type figure struct {
