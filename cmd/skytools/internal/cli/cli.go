@@ -144,7 +144,7 @@ New here? Try: skytools demo`,
 
 // commands are all subcommands, in the order of the help.
 var commands = []func(*app) *cobra.Command{
-	(*app).demo, (*app).validate, (*app).plan, (*app).show, (*app).apply, (*app).drift, (*app).status, (*app).wait,
+	(*app).demo, (*app).man, (*app).validate, (*app).plan, (*app).show, (*app).apply, (*app).drift, (*app).status, (*app).wait,
 	(*app).compare, (*app).repair, (*app).resync, (*app).skipEvent, (*app).missing,
 	(*app).adopt, (*app).forget, (*app).observe, (*app).run, (*app).unlock, (*app).queue, (*app).wal,
 	(*app).backup, (*app).restore, (*app).verify, (*app).drill,
