@@ -33,8 +33,9 @@ type Database struct {
 	Server    string    `json:"server,omitempty"`
 	Queues    []Queue   `json:"queues"`
 	Nodes     []Node    `json:"nodes"`
-	Steps     []Step    `json:"steps"`          // of applies that are running, or were interrupted
-	Skipped   []Skipped `json:"skipped_events"` // that replay leaves out, or has left out in the last 30 days
+	Steps     []Step    `json:"steps"`              // of applies that are running, or were interrupted
+	Archiver  *Archiver `json:"archiver,omitempty"` // of the server, where it archives
+	Skipped   []Skipped `json:"skipped_events"`     // that replay leaves out, or has left out in the last 30 days
 	sizes     map[string]meta.Size
 	subscribe map[string]map[string]pgqnode.SubscriberFacts // queue -> node -> how far it is
 }
@@ -140,7 +141,7 @@ func (d *Database) read(ctx context.Context, s Source) error {
 	defer conn.Close()
 	d.Server = conn.ServerVersion()
 	return conn.Read(ctx, func(tx *pg.Tx) error {
-		for _, read := range []func(context.Context, *pg.Tx) error{d.queues, d.nodes, d.tables, d.steps, d.skips, d.measure} {
+		for _, read := range []func(context.Context, *pg.Tx) error{d.queues, d.nodes, d.tables, d.steps, d.skips, d.measure, d.archiver} {
 			if err := read(ctx, tx); err != nil {
 				return err
 			}
@@ -390,6 +391,9 @@ func (r *Report) complain() {
 	for _, d := range r.Databases {
 		if d.Error != "" {
 			r.Problems = append(r.Problems, d.Name+": "+d.Error)
+		}
+		if d.Archiver != nil {
+			r.Problems = append(r.Problems, d.Archiver.problems(d.Name)...)
 		}
 		for _, n := range d.Nodes {
 			at := fmt.Sprintf("node/%s@%s", n.Queue, d.Name)

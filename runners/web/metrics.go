@@ -31,6 +31,11 @@ var (
 	nodeFailing   = desc("node_failing", "Whether the node's worker has stored an error.", "database", "queue")
 	nodePaused    = desc("node_paused", "Whether the node's worker is paused.", "database", "queue")
 	tableInSync   = desc("table_in_sync", "Whether the replicated table's copy is complete.", "database", "queue", "table")
+	walFailing    = desc("archiver_failing", "Whether the server's last attempt to archive a file failed.", "database")
+	walAge        = desc("archiver_last_archived_seconds", "Time since the server archived a file.", "database")
+	walWaiting    = desc("archiver_waiting_files", "Files that wait to be archived.", "database")
+	walWaitingAge = desc("archiver_waiting_seconds", "Age of the oldest of them.", "database")
+	walBytes      = desc("wal_bytes", "Size of pg_wal.", "database")
 	loopRunning   = desc("loop_running", "Whether this process runs the loop.", "loop")
 	loopFailures  = desc("loop_failures", "Failures of the loop in a row.", "loop")
 )
@@ -56,6 +61,17 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 				gauge(consumerLag, r.Lag, d.Name, q.Name, r.Name)
 				gauge(consumerNew, float64(r.Pending), d.Name, q.Name, r.Name)
 				gauge(consumerHolds, r.HoldsBack, d.Name, q.Name, r.Name)
+			}
+		}
+		if a := d.Archiver; a != nil {
+			gauge(walFailing, truth(a.Failing), d.Name)
+			if a.LastAge != nil {
+				gauge(walAge, *a.LastAge, d.Name)
+			}
+			if w := a.Waiting; w != nil {
+				gauge(walWaiting, float64(w.Files), d.Name)
+				gauge(walWaitingAge, w.Age, d.Name)
+				gauge(walBytes, float64(w.Bytes), d.Name)
 			}
 		}
 		for _, n := range d.Nodes {

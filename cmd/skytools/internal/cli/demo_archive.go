@@ -139,7 +139,10 @@ func (d *archiveDemo) applyAct(ctx context.Context) error {
 	if err := hub.Resume(ctx); err != nil {
 		return err
 	}
-	return d.command(ctx, "drift", "demo.yaml")
+	if err := d.command(ctx, "drift", "demo.yaml"); err != nil {
+		return err
+	}
+	return d.command(ctx, "wal", "prove", "wal")
 }
 
 func (d *archiveDemo) backupAct(ctx context.Context) (err error) {

@@ -151,6 +151,9 @@ func (a *app) printStatus(w io.Writer, cluster string, r *status.Report) {
 		for _, n := range d.Nodes {
 			a.printNode(w, n)
 		}
+		if d.Archiver != nil {
+			fmt.Fprintf(w, "  %-34s %s\n", "archiver", d.Archiver.Line())
+		}
 		for _, s := range d.Skipped {
 			when := "to be left out"
 			if s.Skipped != nil {
