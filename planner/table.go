@@ -46,6 +46,7 @@ var tableKind = Kind[tableState]{
 	Recreate: recopies,
 	Hazards:  tableHazards,
 	Notes:    tableNotes,
+	Hidden:   isMerged,
 	Adopt:    adoptTable,
 }
 
@@ -184,6 +185,12 @@ func declareTable(s *Scene, q *spec.Queue, t *spec.Table, name string, n *spec.N
 	w.Args = notNil(w.Args)
 	d.Want = &w
 	d.Refuse = refuseTable(s, q, t, name, n, &w)
+	if n.Type == spec.Leaf && d.Refuse == nil {
+		d.Refuse = refuseSources(s, q, t, name, n, &w)
+	}
+	if _, there := objects(s, n.Name, "table", readTable)[d.Name]; there && d.Refuse == nil {
+		d.Refuse = refuseResync(s, q, name, n, Object[tableState]{Declared: d, Have: &have})
+	}
 	return d, true
 }
 
@@ -299,7 +306,11 @@ func tableNeeds(s *Scene, o Object[tableState]) []Address {
 	if up := supplier(q, t, q.Nodes.Get(o.Database)); up != nil {
 		needs = append(needs, Address{"table", o.Name, up.Name})
 	}
-	return needs
+	dest := name
+	if o.Want != nil {
+		dest = orName(o.Want.Dest, name)
+	}
+	return append(needs, mergeNeeds(s, q, q.Nodes.Get(o.Database), name, dest)...)
 }
 
 func tableSteps(s *Scene, o Object[tableState]) []Draft[tableState] {
@@ -338,6 +349,9 @@ func addTable(s *Scene, q *spec.Queue, t *spec.Table, name string, n *spec.Node,
 	args := slices.Concat(w.Args, w.AddArgs())
 	if t.Copy == spec.CopyNo && n.Type != spec.Root {
 		args = append(args, "expect_sync")
+	}
+	if t.Merge != spec.MergeUnsaid && n.Type == spec.Leaf && !slices.Contains(args, "no_merge") { // the others are registered by steps of their own
+		args = append(args, "no_merge")
 	}
 	return londiste.LocalAddTable(q.Name, name, londiste.AddTable{Args: args, Attrs: attrs(q, t, n, w), Dest: w.Dest})
 }
@@ -390,10 +404,10 @@ func tableHazards(s *Scene, o Object[tableState]) []Hazard {
 	switch {
 	case n.Type == spec.Root && o.Have == nil && known && size >= largeTable:
 		return []Hazard{locksTable(name, size)}
-	case n.Type == spec.Root || t.Copy == spec.CopyNo || !o.Want.Fills():
+	case n.Type == spec.Root || t.Copy == spec.CopyNo || !o.Want.Fills() || waits(s, n):
 	case recopies(o):
 		return []Hazard{hazard("recopies-table", "it is emptied and copied again; readers see it empty or partial meanwhile")}
-	case o.Have == nil && known && size > 0:
+	case o.Have == nil && known && size > 0 && !s.filled(q, o.Database, orName(o.Want.Dest, name)):
 		return []Hazard{hazard("recopies-table", "%s on %s holds %s of rows, which the copy replaces; copy: no keeps them", orName(o.Want.Dest, name), o.Database, byteSize(size))}
 	}
 	return nil
@@ -431,7 +445,9 @@ func tableNotes(s *Scene, o Object[tableState]) []string {
 		return notes
 	}
 	if (o.Have == nil || recopies(o)) && o.Want.Fills() {
-		if t.Copy == spec.CopyNo {
+		if waits(s, n) {
+			notes = append(notes, fmt.Sprintf("no copy of its own: the rows come with queue %s", n.Merge))
+		} else if t.Copy == spec.CopyNo {
 			notes = append(notes, "no copy: the rows are expected to be the same already")
 		} else if up != nil {
 			what, from := "copy", up.Name
