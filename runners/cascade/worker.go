@@ -31,6 +31,7 @@ type Worker struct {
 	busy     bool      // the last round had a batch
 	parked   bool      // replay waits for a table's hand-over
 	reported time.Time // the watermark
+	behind   bool      // a merged leaf whose provider may offer what has been applied already
 	sayQuiet bool      // what it means to replay without the replica role has been said
 }
 
@@ -186,6 +187,11 @@ func (w *Worker) round(ctx context.Context) (bool, error) {
 	if err := w.healTick(ctx, s); err != nil {
 		return false, err
 	}
+	if s.Combined != "" {
+		if worked, ready, err := w.waitBehind(ctx, s); err != nil || !ready {
+			return worked, err
+		}
+	}
 	whole, err := w.copies.look(ctx, s)
 	if err != nil {
 		return false, err
@@ -274,7 +280,7 @@ func (w *Worker) connect(ctx context.Context, s *state) error {
 	if err := conn.Listen(ctx, "pgq_tick"); err != nil {
 		return fmt.Errorf("provider %s: %w", s.Provider, err)
 	}
-	w.reported = time.Time{}
+	w.reported, w.behind = time.Time{}, true
 	return w.register(ctx, s)
 }
 

@@ -71,6 +71,10 @@ func (s *Source) Open(ctx context.Context, completed int64, counts ...int) (b *B
 	return nil, false, &LostPosition{s.Queue, s.Consumer, b.Prev, b.Tick, completed}
 }
 
+// Next opens the consumer's next batch of one tick, wherever the provider has it; nil
+// when there is none.
+func (s *Source) Next(ctx context.Context) (*Batch, error) { return s.nextOf(ctx, nil) }
+
 func (s *Source) next(ctx context.Context, counts []int) (*Batch, error) {
 	for _, count := range counts {
 		if count <= 0 {
