@@ -162,6 +162,18 @@ func (s *Scene) sources(database string) map[string][]source {
 	return all
 }
 
+// maker is the source of a database's table that makes it where it is missing, and goes
+// before the others; nil: it has one source, or none that would.
+func (s *Scene) maker(database, dest string) *source {
+	all := s.sources(database)[dest]
+	for i := range all {
+		if len(all) > 1 && all[i].table.Create != spec.CreateNo {
+			return &all[i]
+		}
+	}
+	return nil
+}
+
 // howMerged is what the YAML says, or what follows from letting the newer row win.
 func howMerged(t *spec.Table, h londiste.Handling) spec.Merge {
 	if t.Merge == spec.MergeUnsaid && h.Newest != nil {

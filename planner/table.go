@@ -310,6 +310,9 @@ func tableNeeds(s *Scene, o Object[tableState]) []Address {
 	if o.Want != nil {
 		dest = orName(o.Want.Dest, name)
 	}
+	if first := s.maker(o.Database, dest); first != nil && first.queue != q {
+		needs = append(needs, Address{"table", first.String(), o.Database})
+	}
 	return append(needs, mergeNeeds(s, q, q.Nodes.Get(o.Database), name, dest)...)
 }
 
@@ -380,6 +383,9 @@ func attrs(q *spec.Queue, t *spec.Table, n *spec.Node, w *tableState) londiste.D
 func createMissing(s *Scene, q *spec.Queue, t *spec.Table, name string, n *spec.Node, w *tableState) []sql.Stmt {
 	dest := orName(w.Dest, name)
 	if _, ok := structureOf(s, n.Name, dest); ok || t.Create == spec.CreateNo || n.Type == spec.Root || !w.Needs() {
+		return nil
+	}
+	if first := s.maker(n.Name, dest); first != nil && first.queue != q {
 		return nil
 	}
 	source, ok := structureOf(s, q.Home(), name)
@@ -462,6 +468,9 @@ func tableNotes(s *Scene, o Object[tableState]) []string {
 	}
 	source, _ := structureOf(s, q.Home(), name)
 	local, ok := structureOf(s, n.Name, orName(o.Want.Dest, name))
+	if first := s.maker(n.Name, orName(o.Want.Dest, name)); !ok && first != nil && first.queue != q {
+		return notes
+	}
 	if !ok {
 		notes = append(notes, "the table is created like that of "+q.Home()+" ("+string(t.Create)+")")
 		if len(source.Fkeys) > 0 && t.Create == spec.CreateFull {
