@@ -122,8 +122,9 @@ func demote(s *Scene, o Object[nodeState]) []Draft[nodeState] {
 			Do: []sql.Stmt{pgqnode.SetConsumerPaused(o.Name, w.Worker, true), pgqnode.DemoteRoot(o.Name, 2, successor)},
 			Wait: &Wait{Node: successor, EveryMS: 500, LimitMS: 600_000,
 				Inputs: append([]Input{{Name: "last", Node: o.Database, Stmt: newestTick(o.Name)}}, inputs...),
+				// Who has become the root says what all nodes have passed, instead of what it has completed.
 				Stmt: sql.Exec(`
-select completed_tick >= $2`+done+` as done,
+select (n.node_type = 'root' or completed_tick >= $2)`+done+` as done,
        0.0::float8 as progress,
        'at tick ' || completed_tick || ' of ' || $2::int8 as note
   from pgq_node.get_node_info($1) n, pgq_node.get_consumer_state($1, n.worker_name)`, append([]any{o.Name, InputArg("last")}, args...)...)},
