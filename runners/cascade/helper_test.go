@@ -280,6 +280,18 @@ func (k *kept) healthy() {
 	}
 }
 
+// tell shows why rounds have failed, if the test fails: a root that is being moved may
+// fail some.
+func (k *kept) tell() {
+	k.t.Cleanup(func() {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if k.t.Failed() && len(k.errs) > 0 {
+			k.t.Logf("%d rounds failed, the last: %v", len(k.errs), k.errs[len(k.errs)-1])
+		}
+	})
+}
+
 // drain does rounds until there is nothing more to do.
 func drain(t testing.TB, w *cascade.Worker) {
 	t.Helper()
