@@ -215,9 +215,10 @@ func TestMixedTakeover(t *testing.T) {
 	}
 }
 
-// TestMixedResurrect loses a root whose last changes nobody has, lets Londiste promote our
-// branch, and resurrect the old root as a branch with our workers below the new one.
-func TestMixedResurrect(t *testing.T) {
+// TestMixedRootReturns loses a root whose last changes nobody has, and lets Londiste promote
+// our branch. When the old root is back, it joins anew as a branch. Londiste's resurrect,
+// which would do that and write down what was lost, fails in 3.12 on the first lost event.
+func TestMixedRootReturns(t *testing.T) {
 	t.Parallel()
 	root, branch, leaf := chain(t)
 	wb := branch.start()
@@ -236,7 +237,7 @@ func TestMixedResurrect(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		if _, err := conn.Exec(t.Context(), "select pg_terminate_backend(pid) from pg_stat_activity where datname in ($1, $1 || '_hidden')", was); err != nil {
+		if _, err := conn.Exec(t.Context(), "select pg_terminate_backend(pid) from pg_stat_activity where datname in ($1::text, $1::text || '_hidden')", was); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := conn.Exec(t.Context(), text); err != nil {
@@ -252,17 +253,14 @@ func TestMixedResurrect(t *testing.T) {
 	sameTables(t, branch, leaf, "public.items", "public.seen")
 
 	admin(fmt.Sprintf("alter database %s_hidden rename to %s", was, was))
-	p := root.python()
-	p.do("resurrect")
-	if got := root.text("select node_type || ' ' || provider_node from pgq_node.get_node_info('shop')"); got != "branch branch" {
-		t.Fatalf("the old root is %s", got)
+	root.ask("select 1") // its session was ended
+	branch.must(pgqnode.UnregisterSubscriber(queue, "root"))
+	root.must(pgqnode.DropNode(queue, "root"))
+	root = branch.addIn(root.db, branch, "root", pgqnode.Branch)
+	for _, table := range []string{"public.items", "public.seen"} { // what was lost goes with the copy
+		root.must(londiste.GlobalAddTable(queue, table))
+		root.addTable(table, londiste.AddTable{})
 	}
-	// Its tables have what was lost; people mend that, here by taking the new root's.
-	for _, table := range []string{"items", "seen"} {
-		root.run("set session_replication_role = replica; truncate " + table + "; reset session_replication_role")
-	}
-	root.must(pgqnode.SetConsumerPaused(queue, "root_worker", false))
-	root.must(londiste.SetTableState(queue, "public.items", "", ""), londiste.SetTableState(queue, "public.seen", "", ""))
 	branch.ticking(20 * time.Millisecond)
 	defer root.start().healthy()
 	root.inSync(10 * time.Second)
