@@ -212,6 +212,25 @@ func (s *Scene) filled(q *spec.Queue, database, dest string) bool {
 	})
 }
 
+// mergedLate tells of nodes that are in sync with the combined queue before a source
+// comes: the rows that it has by then do not come with the queue.
+func mergedLate(s *Scene, n *spec.Node, name string) []string {
+	combined := s.Set.Queues.Get(n.Merge)
+	if combined == nil {
+		return nil
+	}
+	var late []string
+	for _, below := range combined.Nodes {
+		if _, there := objects(s, below.Name, "table", readTable)[combined.Name+"/"+name]; there && below.Name != n.Name {
+			late = append(late, combined.Name+"/"+name+"@"+below.Name)
+		}
+	}
+	if len(late) == 0 {
+		return nil
+	}
+	return []string{"the rows that it has by now do not come with queue " + combined.Name + "; when it is in sync: skytools resync " + strings.Join(late, " ")}
+}
+
 // refuseSources says why a leaf's table cannot have the sources that it would have.
 func refuseSources(s *Scene, q *spec.Queue, t *spec.Table, name string, n *spec.Node, w *tableState) *Diagnostic {
 	dest := orName(w.Dest, name)

@@ -2,6 +2,7 @@ package planner_test
 
 import (
 	"encoding/json"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -32,6 +33,22 @@ func TestMergeRefusals(t *testing.T) {
 	if got := find(c.build(t), "no-merge"); !strings.HasPrefix(got, "node/everything@copy: queue north is merged into everything on all and not on copy") ||
 		!strings.Contains(got, "copy: {type: leaf, merge: everything}") {
 		t.Errorf("without a leaf of north on copy: %q", got)
+	}
+
+	all := c.live.Databases["all"] // a source that comes when the queue has readers already
+	all.Rows["table"] = slices.DeleteFunc(all.Rows["table"], func(raw json.RawMessage) bool {
+		var row struct{ Queue string }
+		return json.Unmarshal(raw, &row) == nil && row.Queue == "south"
+	})
+	copied.Rows["table"] = append(copied.Rows["table"], row(map[string]any{"queue": "everything", "name": "public.orders", "local": true, "dest": "public.orders", "attrs": map[string]any{}, "triggers": []any{}}))
+	was := readSpec(t, filepath.Join(testdata, "plan", "merge", "spec.yaml"))
+	p, err := planner.Build(was, c.live, options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	late, _ := planner.ParseAddress("table/south/public.orders@all")
+	if x := p.Change(late); x == nil || !strings.Contains(strings.Join(x.Notes, "; "), "skytools resync everything/public.orders@copy") {
+		t.Errorf("a source that comes late: %+v", x)
 	}
 
 	text := strings.Replace(mergedTables, "ORDERS", `on: {all: {where: "id > 7"}}, `, 1)

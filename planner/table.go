@@ -456,6 +456,7 @@ func tableNotes(s *Scene, o Object[tableState]) []string {
 		} else if t.Copy == spec.CopyNo {
 			notes = append(notes, "no copy: the rows are expected to be the same already")
 		} else if up != nil {
+			notes = append(notes, mergedLate(s, n, name)...)
 			what, from := "copy", up.Name
 			if size, ok := s.sizeOf(q.Home(), name); ok {
 				what = "copy of about " + byteSize(size)
