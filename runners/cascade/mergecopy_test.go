@@ -148,8 +148,11 @@ func TestFaultsInMergeCopy(t *testing.T) {
 	x.must(londiste.GlobalAddTable(combined, "public.items"))
 	x.addTable("public.items", londiste.AddTable{})
 	for struck := range 2 {
-		for n, missed := 1, 0; missed < 2 && !t.Failed(); n += 1 + step(n) {
-			f := &pg.Fault{Nth: n, After: n%2 == 0}
+		// Statements of worker and copy run beside each other, and each of them is struck
+		// in some run: leader and follower take turns, from another place.
+		// What comes after those is the worker's polling.
+		for n, missed := 1+2*struck, 0; missed < 2 && n < 120 && !t.Failed(); n += 4 + step(n) {
+			f := &pg.Fault{Nth: n, After: n/4%2 == 0}
 			for _, leaf := range m.leafs[0] {
 				leaf.must(londiste.GlobalAddTable(leaf.queue(), "public.items"))
 				leaf.addTable("public.items", londiste.AddTable{Args: []string{"no_merge"}})
