@@ -49,6 +49,15 @@ type sharing struct {
 	dropped bool   // another copy holds what is needed to make the indexes again
 	pieces  bool   // another copies in pieces, and may begin again
 	others  string // sources, for messages
+	strange string // what shares the table and is no such source
+}
+
+// refuse is the error of a copy that would take the rows of something else.
+func (m sharing) refuse() error {
+	if m.strange == "" {
+		return nil
+	}
+	return fmt.Errorf("the table is also that of %s, which a copy would take the rows of: copy it by hand and add it with expect_sync (copy: no)", m.strange)
 }
 
 const sharingSQL = `
@@ -77,8 +86,7 @@ select coalesce(string_agg(name, ', ' order by name) filter (where not coalesce(
        coalesce((select me.dropped_ddl from me), '') as own
   from other`
 
-// sharing looks at a table's other sources. What shares the table and is no such source
-// would lose its rows, and is an error.
+// sharing looks at a table's other sources.
 func (t *Copy) sharing(ctx context.Context, q pg.Queryer) (sharing, error) {
 	type row struct {
 		Strange, Others, Own    string
@@ -88,9 +96,6 @@ func (t *Copy) sharing(ctx context.Context, q pg.Queryer) (sharing, error) {
 	if err != nil {
 		return sharing{}, fmt.Errorf("look for other sources of the table: %w", err)
 	}
-	if r.Strange != "" {
-		return sharing{}, fmt.Errorf("the table is also that of %s, which a copy would take the rows of: copy it by hand and add it with expect_sync (copy: no)", r.Strange)
-	}
 	own, err := parseDropped(r.Own)
 	if err != nil {
 		return sharing{}, err
@@ -98,7 +103,7 @@ func (t *Copy) sharing(ctx context.Context, q pg.Queryer) (sharing, error) {
 	alone := own == nil || own.Shared // not in pieces
 	if r.Others == "" {
 		begun := r.Own != "" && alone // together with others, which have gone
-		return sharing{shared: begun, filled: begun}, nil
+		return sharing{shared: begun, filled: begun, strange: r.Strange}, nil
 	}
 	type part struct {
 		Role       string
@@ -113,7 +118,7 @@ func (t *Copy) sharing(ctx context.Context, q pg.Queryer) (sharing, error) {
 	if err != nil {
 		return sharing{}, fmt.Errorf("ask whose turn it is to copy: %w", err)
 	}
-	m := sharing{shared: alone, filled: r.Filled, dropped: r.Dropped, pieces: r.Pieces, others: r.Others}
+	m := sharing{shared: alone, filled: r.Filled, dropped: r.Dropped, pieces: r.Pieces, others: r.Others, strange: r.Strange}
 	m.lead = p.Role == "lead" && r.Own == "" && !r.Filled && !r.Dropped
 	if p.Copied {
 		m.wait = p.Role == "wait-replay"
@@ -126,6 +131,9 @@ func (t *Copy) sharing(ctx context.Context, q pg.Queryer) (sharing, error) {
 // stillAlone is for a copy that is about to empty the table, which it has locked.
 func (t *Copy) stillAlone(ctx context.Context, tx *pg.Tx) error {
 	m, err := t.sharing(ctx, tx)
+	if err == nil {
+		err = m.refuse()
+	}
 	switch {
 	case err != nil:
 		return err

@@ -30,6 +30,9 @@ func (t *Copy) copy(ctx context.Context, s *stand) (wait time.Duration, done boo
 		return 0, false, err
 	}
 	m, err := t.sharing(ctx, t.here)
+	if err == nil {
+		err = m.refuse()
+	}
 	if err != nil {
 		return 0, false, err
 	}
