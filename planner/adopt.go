@@ -19,6 +19,8 @@ type Adoption struct {
 	queues map[string]*adopted
 	want   func(Address) bool
 	count  int
+
+	sources map[Address]int // how many queues fill a table by leafs; the address is that of the table there, without its queue
 }
 
 // adopted is what was found of one queue, in all databases.
@@ -35,6 +37,7 @@ type adopted struct {
 type adoptedTable struct {
 	on      map[string]string // node -> options
 	options []string
+	merging []string // what is to be said of other sources
 	copying string
 	notes   []string
 }
@@ -75,7 +78,7 @@ func adoption(set *spec.Set, live *Live, o Options, globs []string) (*Adoption, 
 	for _, u := range b.orphans { // recorded once, and not declared any more
 		unmanaged[u.Address] = !u.Gone
 	}
-	a := &Adoption{queues: map[string]*adopted{}, want: func(x Address) bool {
+	a := &Adoption{queues: map[string]*adopted{}, sources: b.liveSources(), want: func(x Address) bool {
 		return unmanaged[x] && (len(globs) == 0 || matchAny(x, globs))
 	}}
 	for _, database := range slices.Sorted(maps.Keys(live.Databases)) {
@@ -167,6 +170,9 @@ func adoptNode(a *Adoption, database, queue string, have nodeState) {
 	} else {
 		q.home = database
 	}
+	if have.Combined != "" {
+		options = append(options, "merge: "+spec.Scalar(have.Combined))
+	}
 	if have.Worker != queue+"."+database {
 		options = append(options, "worker: "+spec.Scalar(have.Worker))
 	}
@@ -205,6 +211,9 @@ func adoptTable(a *Adoption, database, name string, have tableState) {
 		t.notes = append(t.notes, "handler "+text+" on "+database+" has no word here and stays")
 	}
 	t.on[database] = flow(options)
+	if a.sources[Address{"table", orName(have.Dest, table), database}] > 1 && have.Triggers != "capture" && have.Newest == nil && !slices.Contains(t.merging, "merge: all") {
+		t.merging = []string{"merge: all"}
+	}
 	var copying []string
 	if rate, err := strconv.ParseInt(have.Attrs[londiste.AttrRate], 10, 64); err == nil {
 		copying = append(copying, "rate: "+spec.Rate(rate).String())
@@ -334,7 +343,7 @@ func (q *adopted) yaml(out *strings.Builder, name string) {
 // table writes one table's options; on: is left out where every node has it as
 // the root does.
 func (q *adopted) table(t *adoptedTable) string {
-	options := slices.Clone(t.options)
+	options := slices.Concat(t.options, t.merging)
 	if t.copying != "" {
 		options = append(options, t.copying)
 	}

@@ -19,6 +19,7 @@ type nodeState struct {
 	Node             string            `json:"node"` // its name in the cascade
 	Type             string            `json:"type"`
 	Provider         string            `json:"provider"`
+	Combined         string            `json:"combined,omitempty"` // leaf: the queue here that it is merged into
 	Worker           string            `json:"worker"`
 	Location         string            `json:"location"`
 	ProviderLocation string            `json:"provider_location,omitempty"`
@@ -28,12 +29,13 @@ type nodeState struct {
 	Dead             []string          `json:"dead,omitempty"`   // nodes tagged dead
 	Closed           bool              `json:"closed,omitempty"` // a root that is being demoted
 	Paused           bool              `json:"paused,omitempty"`
+	Stopped          []string          `json:"stopped,omitempty"` // closed root: the queues merged into it whose workers stand still
 
 	known map[string]string // locations of all nodes as they are stored here; not compared
 }
 
 func (n nodeState) clone() nodeState {
-	n.Subscribers, n.Locations, n.Dead = maps.Clone(n.Subscribers), maps.Clone(n.Locations), slices.Clone(n.Dead)
+	n.Subscribers, n.Locations, n.Dead, n.Stopped = maps.Clone(n.Subscribers), maps.Clone(n.Locations), slices.Clone(n.Dead), slices.Clone(n.Stopped)
 	return n
 }
 
@@ -50,14 +52,14 @@ var nodeKind = Kind[nodeState]{
 		needs := append(home(o.Address), Address{"schema", "pgq_node", o.Database}, Address{"schema", "londiste", o.Database})
 		if o.Want == nil {
 			if o.Have != nil && o.Have.Type != pgqnode.Root {
-				return append(needs, Address{"node", o.Name, o.Have.Provider})
+				return append(append(needs, Address{"node", o.Name, o.Have.Provider}), mergeHome(o.Have.Combined, o.Database)...)
 			}
 			return append(needs, Address{"queue", o.Name, o.Database})
 		}
 		if o.Want.Type == pgqnode.Root {
 			return append(needs, Address{"queue", o.Name, o.Database})
 		}
-		return append(needs, Address{"node", o.Name, o.Want.Provider})
+		return append(append(needs, Address{"node", o.Name, o.Want.Provider}), mergeHome(o.Want.Combined, o.Database)...)
 	},
 	Hazards: func(s *Scene, o Object[nodeState]) []Hazard {
 		switch {
@@ -111,9 +113,12 @@ func readNode(raw json.RawMessage) (string, nodeState, bool, error) {
 		return "", nodeState{}, false, err
 	}
 	n := nodeState{
-		Node: row.Name, Type: row.Type, Provider: row.Provider, Worker: row.Worker, Location: row.Locations[row.Name].Location,
+		Node: row.Name, Type: row.Type, Provider: row.Provider, Combined: row.Combined, Worker: row.Worker, Location: row.Locations[row.Name].Location,
 		Subscribers: map[string]string{}, Locations: map[string]string{}, known: map[string]string{}, Paused: row.Paused,
 		Closed: row.Type == pgqnode.Root && (row.InsertDisabled || row.ExternalTicker),
+	}
+	if n.Closed {
+		n.Stopped = row.Stopped
 	}
 	for name, s := range row.Subscribers {
 		n.Subscribers[name] = s.Worker
@@ -168,7 +173,7 @@ func (s *Scene) isLost(node string) bool { return node != "" && s.isDead(node) }
 func wantedNode(s *Scene, q *spec.Queue, n *spec.Node) *nodeState {
 	have, there := nodesIn(s, n.Name)[q.Name]
 	w := nodeState{
-		Node: n.Name, Type: string(n.Type), Provider: n.Provider, Worker: workerOf(s, q, n), Location: s.location(n.Name, have.Location),
+		Node: n.Name, Type: string(n.Type), Provider: n.Provider, Combined: n.Merge, Worker: workerOf(s, q, n), Location: s.location(n.Name, have.Location),
 		Subscribers: map[string]string{}, Locations: map[string]string{}, Paused: n.Paused,
 	}
 	for name, worker := range have.Subscribers { // those that are not declared are somebody else's
@@ -279,6 +284,10 @@ func refuseNode(s *Scene, d Declared[nodeState]) *Diagnostic {
 	case there && (have.Type == pgqnode.Leaf) != (d.Want.Type == pgqnode.Leaf):
 		return &Diagnostic{Code: "leaf-and-queue", Message: fmt.Sprintf("a %s cannot become a %s: only branch and root change places", have.Type, d.Want.Type),
 			Try: "take the node out with state: absent, apply, and declare it anew"}
+	case there && have.Combined != d.Want.Combined:
+		return refuseCombined(have, *d.Want)
+	case there && d.Want.Type == pgqnode.Root && have.Type == pgqnode.Branch:
+		return refuseParts(s, d.Name, d.Database)
 	}
 	return nil
 }
@@ -314,7 +323,7 @@ func createNode(s *Scene, o Object[nodeState]) Draft[nodeState] {
 			}
 		}
 		d.Inputs = []Input{{Name: "watermark", Node: w.Provider, Stmt: positionOn(o.Name, w.Worker)}}
-		create := pgqnode.CreateLeaf(o.Name, o.Database, w.Worker, w.Provider, 0, "")
+		create := pgqnode.CreateLeaf(o.Name, o.Database, w.Worker, w.Provider, 0, w.Combined)
 		if w.Type == pgqnode.Branch {
 			create = pgqnode.CreateBranch(o.Name, o.Database, w.Worker, w.Provider, 0)
 		}

@@ -46,6 +46,7 @@ var tableKind = Kind[tableState]{
 	Recreate: recopies,
 	Hazards:  tableHazards,
 	Notes:    tableNotes,
+	Hidden:   isMerged,
 	Adopt:    adoptTable,
 }
 
@@ -184,6 +185,12 @@ func declareTable(s *Scene, q *spec.Queue, t *spec.Table, name string, n *spec.N
 	w.Args = notNil(w.Args)
 	d.Want = &w
 	d.Refuse = refuseTable(s, q, t, name, n, &w)
+	if n.Type == spec.Leaf && d.Refuse == nil {
+		d.Refuse = refuseSources(s, q, t, name, n, &w)
+	}
+	if _, there := objects(s, n.Name, "table", readTable)[d.Name]; there && d.Refuse == nil {
+		d.Refuse = refuseResync(s, q, name, n, Object[tableState]{Declared: d, Have: &have})
+	}
 	return d, true
 }
 
@@ -299,7 +306,14 @@ func tableNeeds(s *Scene, o Object[tableState]) []Address {
 	if up := supplier(q, t, q.Nodes.Get(o.Database)); up != nil {
 		needs = append(needs, Address{"table", o.Name, up.Name})
 	}
-	return needs
+	dest := name
+	if o.Want != nil {
+		dest = orName(o.Want.Dest, name)
+	}
+	if first := s.maker(o.Database, dest); first != nil && first.queue != q {
+		needs = append(needs, Address{"table", first.String(), o.Database})
+	}
+	return append(needs, mergeNeeds(s, q, q.Nodes.Get(o.Database), name, dest)...)
 }
 
 func tableSteps(s *Scene, o Object[tableState]) []Draft[tableState] {
@@ -339,6 +353,9 @@ func addTable(s *Scene, q *spec.Queue, t *spec.Table, name string, n *spec.Node,
 	if t.Copy == spec.CopyNo && n.Type != spec.Root {
 		args = append(args, "expect_sync")
 	}
+	if t.Merge != spec.MergeUnsaid && n.Type == spec.Leaf && !slices.Contains(args, "no_merge") { // the others are registered by steps of their own
+		args = append(args, "no_merge")
+	}
 	return londiste.LocalAddTable(q.Name, name, londiste.AddTable{Args: args, Attrs: attrs(q, t, n, w), Dest: w.Dest})
 }
 
@@ -368,6 +385,9 @@ func createMissing(s *Scene, q *spec.Queue, t *spec.Table, name string, n *spec.
 	if _, ok := structureOf(s, n.Name, dest); ok || t.Create == spec.CreateNo || n.Type == spec.Root || !w.Needs() {
 		return nil
 	}
+	if first := s.maker(n.Name, dest); first != nil && first.queue != q {
+		return nil
+	}
 	source, ok := structureOf(s, q.Home(), name)
 	if !ok {
 		return nil
@@ -390,10 +410,10 @@ func tableHazards(s *Scene, o Object[tableState]) []Hazard {
 	switch {
 	case n.Type == spec.Root && o.Have == nil && known && size >= largeTable:
 		return []Hazard{locksTable(name, size)}
-	case n.Type == spec.Root || t.Copy == spec.CopyNo || !o.Want.Fills():
+	case n.Type == spec.Root || t.Copy == spec.CopyNo || !o.Want.Fills() || waits(s, n):
 	case recopies(o):
 		return []Hazard{hazard("recopies-table", "it is emptied and copied again; readers see it empty or partial meanwhile")}
-	case o.Have == nil && known && size > 0:
+	case o.Have == nil && known && size > 0 && !s.filled(q, o.Database, orName(o.Want.Dest, name)):
 		return []Hazard{hazard("recopies-table", "%s on %s holds %s of rows, which the copy replaces; copy: no keeps them", orName(o.Want.Dest, name), o.Database, byteSize(size))}
 	}
 	return nil
@@ -431,9 +451,12 @@ func tableNotes(s *Scene, o Object[tableState]) []string {
 		return notes
 	}
 	if (o.Have == nil || recopies(o)) && o.Want.Fills() {
-		if t.Copy == spec.CopyNo {
+		if waits(s, n) {
+			notes = append(notes, fmt.Sprintf("no copy of its own: the rows come with queue %s", n.Merge))
+		} else if t.Copy == spec.CopyNo {
 			notes = append(notes, "no copy: the rows are expected to be the same already")
 		} else if up != nil {
+			notes = append(notes, mergedLate(s, n, name)...)
 			what, from := "copy", up.Name
 			if size, ok := s.sizeOf(q.Home(), name); ok {
 				what = "copy of about " + byteSize(size)
@@ -446,6 +469,9 @@ func tableNotes(s *Scene, o Object[tableState]) []string {
 	}
 	source, _ := structureOf(s, q.Home(), name)
 	local, ok := structureOf(s, n.Name, orName(o.Want.Dest, name))
+	if first := s.maker(n.Name, orName(o.Want.Dest, name)); !ok && first != nil && first.queue != q {
+		return notes
+	}
 	if !ok {
 		notes = append(notes, "the table is created like that of "+q.Home()+" ("+string(t.Create)+")")
 		if len(source.Fkeys) > 0 && t.Create == spec.CreateFull {

@@ -23,6 +23,7 @@ import (
 // The root moves from O to the branch N, both alive:
 //
 //	O  close       no more inserts (queue_disable_insert), no more own ticks
+//	O  stop        only where other queues are merged into this one: their workers pause
 //	O  drain       waits for writers, makes the last tick; then N must complete it
 //	N  pause       <- O drain
 //	N  promote     N opens its queue; O is subscribed at the last tick
@@ -101,29 +102,37 @@ func demote(s *Scene, o Object[nodeState]) []Draft[nodeState] {
 	closed.Closed = true
 	drained := closed.clone()
 	drained.Paused = true
+	parts := partsOn(s, o.Name, o.Database)
 	demoted := nodeState{
 		Node: w.Node, Type: w.Type, Provider: successor, Worker: w.Worker, Location: o.Have.Location, Paused: w.Paused, Dead: o.Have.Dead,
 		ProviderLocation: o.Have.Locations[successor], RotationPeriod: queueRotation(s, o.Database, o.Name),
 		Subscribers: maps.Clone(o.Have.Subscribers), Locations: map[string]string{},
 	}
-	drafts := []Draft[nodeState]{
-		{Title: "close the queue", After: &closed, Do: []sql.Stmt{pgqnode.DemoteRoot(o.Name, 1, successor)}},
-		{
+	drafts := []Draft[nodeState]{{Title: "close the queue", After: &closed, Do: []sql.Stmt{pgqnode.DemoteRoot(o.Name, 1, successor)}}}
+	done, inputs, args := "", []Input{}, []any{}
+	if len(parts) > 0 {
+		stopped := closed.clone()
+		stopped.Stopped, drained.Stopped = parts, parts
+		drafts = append(drafts, stopParts(s, o, parts, stopped))
+		done, inputs, args = arrived(s, o, parts, 3)
+	}
+	drafts = append(drafts,
+		Draft[nodeState]{
 			Title: "make the last tick", Label: drainStep, After: &drained,
 			Do: []sql.Stmt{pgqnode.SetConsumerPaused(o.Name, w.Worker, true), pgqnode.DemoteRoot(o.Name, 2, successor)},
 			Wait: &Wait{Node: successor, EveryMS: 500, LimitMS: 600_000,
-				Inputs: []Input{{Name: "last", Node: o.Database, Stmt: newestTick(o.Name)}},
+				Inputs: append([]Input{{Name: "last", Node: o.Database, Stmt: newestTick(o.Name)}}, inputs...),
+				// Who has become the root says what all nodes have passed, instead of what it has completed.
 				Stmt: sql.Exec(`
-select completed_tick >= $2 as done,
+select (n.node_type = 'root' or completed_tick >= $2)`+done+` as done,
        0.0::float8 as progress,
        'at tick ' || completed_tick || ' of ' || $2::int8 as note
-  from pgq_node.get_node_info($1) n, pgq_node.get_consumer_state($1, n.worker_name)`, o.Name, InputArg("last"))},
+  from pgq_node.get_node_info($1) n, pgq_node.get_consumer_state($1, n.worker_name)`, append([]any{o.Name, InputArg("last")}, args...)...)},
 		},
-		{
+		Draft[nodeState]{
 			Title: "become a branch of " + successor, After: &demoted, Follows: []Ref{{Address{"node", o.Name, successor}, promoteStep}},
-			Do: []sql.Stmt{pgqnode.DemoteRoot(o.Name, 3, successor), pgqnode.SetConsumerPaused(o.Name, w.Worker, w.Paused)},
-		},
-	}
+			Do: append([]sql.Stmt{pgqnode.DemoteRoot(o.Name, 3, successor), pgqnode.SetConsumerPaused(o.Name, w.Worker, w.Paused)}, resumeParts(s, o.Database, parts)...),
+		})
 	return append(drafts, updateNode(s, o, demoted)...)
 }
 

@@ -306,7 +306,7 @@ func nodeRow(queue string, s planner.State, subscribers, others map[string]any) 
 		readers[name] = map[string]any{"worker": worker, "watermark": "." + name + ".watermark"}
 	}
 	closed := s["closed"] == true || s["type"] == "branch"
-	return map[string]any{"queue": queue, "name": s["node"], "type": s["type"], "provider": s["provider"], "worker": s["worker"], "paused": s["paused"] == true,
+	return map[string]any{"queue": queue, "name": s["node"], "type": s["type"], "provider": s["provider"], "combined": s["combined"], "stopped": s["stopped"], "worker": s["worker"], "paused": s["paused"] == true,
 		"insert_disabled": closed, "external_ticker": closed, "rotation_period": s["rotation_period"], "attrs": map[string]any{},
 		"locations": locations, "subscribers": readers, "consumers": map[string]any{}}
 }

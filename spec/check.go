@@ -27,6 +27,7 @@ func (d *decoder) check() {
 		d.checkQueue(&d.set.Queues[i])
 	}
 	d.checkForwardCycles()
+	d.checkMerges()
 	d.checkScripts()
 	for i := range d.set.Archives {
 		d.checkArchive(&d.set.Archives[i])

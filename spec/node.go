@@ -5,7 +5,8 @@ type Node struct {
 	Head
 	Type     NodeType `json:"type"`
 	Provider string   `json:"provider"`
-	Worker   string   `json:"worker"` // empty: the planner's name for it
+	Merge    string   `json:"merge,omitempty"` // leaf: the queue of its database that it is merged into
+	Worker   string   `json:"worker"`          // empty: the planner's name for it
 	Paused   bool     `json:"paused"`
 	State    State    `json:"state"`
 }
@@ -18,6 +19,8 @@ func (n *Node) fields() []Field[Node] {
 			Catalog: "pgq_node.node_info.node_type", Hazard: "moves-root", Into: func(n *Node) any { return &n.Type }},
 		{Name: "provider", Doc: "The root or branch that it reads from.", Default: "none, for the root", Example: "hub", Refers: "node",
 			Catalog: "pgq_node.local_state.provider_node", Into: func(n *Node) any { return &n.Provider }},
+		{Name: "merge", Doc: "Leaf: the queue of the same database that its events go into, too. That queue's node there is root or branch; below a branch the leaf waits for what the root's leaf has done.",
+			Default: "none", Example: "all_shops", Catalog: "pgq_node.node_info.combined_queue", Into: func(n *Node) any { return &n.Merge }},
 		{Name: "worker", Doc: "Name of the consumer that replays this node. Set it only to match an existing installation.", Default: "QUEUE.NODE", Example: "shop_edge1_worker",
 			Catalog: "pgq_node.node_info.worker_name", Into: func(n *Node) any { return &n.Worker }},
 		{Name: "paused", Doc: "true: the worker stands still, and events collect on the provider.", Default: "false", Example: "true",

@@ -17,6 +17,7 @@ type Table struct {
 
 	Copying Copying `json:"copying,omitzero"` // unless Copy is no
 
+	Merge  Merge    `json:"merge,omitempty"`
 	Ignore []string `json:"ignore"`
 	Backup bool     `json:"backup"`
 	Level  Level    `json:"level"`
@@ -48,6 +49,8 @@ func (t *Table) fields() []Field[Table] {
 			Default: "no", Example: "full", Into: func(t *Table) any { return &t.Create }},
 		{Name: "copy", Doc: "no: the subscriber has the same rows already; only changes are replayed. Or how rows are copied: {from, rate, indexes}.", Default: "yes", Example: "{rate: 20MB}",
 			Into: func(t *Table) any { return copyOf{t} }},
+		{Name: "merge", Doc: "Where a leaf's database gets the table from several queues. all: their rows come together, and no copy takes away those of another. none: all of them write the same rows, of which one is copied at most (copy: no for the others).",
+			Default: "the queue is the table's only source", Example: "all", Into: func(t *Table) any { return &t.Merge }},
 		{Name: "ignore", Doc: "Columns that are not replicated after the copy.", Example: "[search_text]",
 			Into: func(t *Table) any { return &t.Ignore }},
 		{Name: "backup", Doc: "Put the old row of an update into ev_extra2.", Default: "false", Example: "true",

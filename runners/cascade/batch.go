@@ -28,8 +28,8 @@ func (w *Worker) batch(ctx context.Context, s *state, whole bool) (bool, error) 
 		counts = collect
 	}
 	if w.busy {
-		w.next.Counts = counts
-		source.Next = &w.next
+		w.prefetch.Counts = counts
+		source.Prefetch = &w.prefetch
 	}
 	w.ticked = false
 	b, done, err := source.Open(ctx, s.Completed, counts...)
@@ -37,7 +37,7 @@ func (w *Worker) batch(ctx context.Context, s *state, whole bool) (bool, error) 
 		return false, err
 	}
 	if b == nil {
-		w.next.Drop()
+		w.prefetch.Drop()
 		return false, w.report(ctx, s, s.Completed)
 	}
 	if !done {
@@ -69,17 +69,15 @@ func (w *Worker) batch(ctx context.Context, s *state, whole bool) (bool, error) 
 // apply does a batch in one transaction, and returns the highest event id in it.
 func (w *Worker) apply(ctx context.Context, s *state, source *replay.Source, b *replay.Batch) (maxID int64, err error) {
 	err = w.here.Write(ctx, func(tx *pg.Tx) error {
-		w.applier.Ahead = s.Type != pgqnode.Branch // which copies events through the same session
+		w.applier.Ahead = s.Type != pgqnode.Branch && !s.feeds() // which copy events through the same session
 		w.applier.Batch = b
 		w.applier.Begin(tx)
 		defer w.applier.End()
-		var queue *relay
-		if s.Type == pgqnode.Branch {
-			if queue, err = w.newRelay(ctx, tx); err != nil {
-				return err
-			}
+		queue, err := w.newRelay(ctx, tx, s)
+		if err != nil {
+			return err
 		}
-		err := source.Each(ctx, b, func(e *replay.Event) error {
+		err = source.Each(ctx, b, func(e *replay.Event) error {
 			w.Stats.Events.Add(1)
 			maxID = max(maxID, e.ID)
 			if e.Retry != nil {
@@ -90,7 +88,7 @@ func (w *Worker) apply(ctx context.Context, s *state, source *replay.Source, b *
 					return err
 				}
 			}
-			return w.event(ctx, tx, s, e)
+			return w.event(ctx, tx, s, e, queue)
 		})
 		if err != nil {
 			return err
@@ -99,7 +97,7 @@ func (w *Worker) apply(ctx context.Context, s *state, source *replay.Source, b *
 			return err
 		}
 		if queue != nil {
-			if err := queue.flush(ctx); err != nil {
+			if err := queue.end(ctx, b); err != nil {
 				return err
 			}
 		}

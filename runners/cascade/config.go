@@ -4,7 +4,8 @@
 // A leaf applies the changes of replicated tables. A branch also copies all events
 // into its own queue, with their ids and ticks. A root has nothing to apply: its
 // worker publishes the global watermark and sequences. What the node is, is read
-// anew in every round, so a takeover needs no restart.
+// anew in every round, so a takeover needs no restart. A leaf may also be merged into
+// another queue of its database: merge.go says what becomes of it.
 //
 // Source: contract/pgq.md section 6.7 and contract/londiste.md section 3.
 package cascade

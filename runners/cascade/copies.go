@@ -238,10 +238,10 @@ func (c *copies) begin(ctx context.Context, s *state, missing []unfinished, room
 		Size  int64
 	}
 	tables, err := pg.Structs[row](ctx, c.w.above, `
-		select table_name as name, merge_state in ('ok', '?') as ready,
-		       coalesce(pg_relation_size(londiste.find_table_oid(coalesce(dest_table, table_name))), 0) as size
-		  from londiste.table_info
-		 where queue_name = $1 and local and merge_state is not null`, c.w.Queue)
+		select t.table_name as name, t.merge_state in ('ok', '?') and `+tablecopy.PartsReady+` as ready,
+		       coalesce(pg_relation_size(londiste.find_table_oid(coalesce(t.dest_table, t.table_name))), 0) as size
+		  from londiste.table_info t
+		 where t.queue_name = $1 and t.local and t.merge_state is not null`, c.w.Queue)
 	if err != nil {
 		return fmt.Errorf("provider %s: list its tables: %w", s.Provider, err)
 	}

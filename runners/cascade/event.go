@@ -15,7 +15,7 @@ import (
 
 // event applies one event of a batch.
 // Source: contract/londiste.md section 3.4 and contract/pgq.md section 6.5.
-func (w *Worker) event(ctx context.Context, tx *pg.Tx, s *state, e *replay.Event) error {
+func (w *Worker) event(ctx context.Context, tx *pg.Tx, s *state, e *replay.Event, queue *relay) error {
 	if w.skips.Has(e) {
 		if err := w.applier.Flush(ctx); err != nil { // what comes before it is applied before
 			return err
@@ -34,13 +34,13 @@ func (w *Worker) event(ctx context.Context, tx *pg.Tx, s *state, e *replay.Event
 		return err
 	}
 	w.applier.Forget()
-	if err := w.systemEvent(ctx, tx, s, e); err != nil {
+	if err := w.systemEvent(ctx, tx, s, e, queue); err != nil {
 		return fmt.Errorf("event %d (%s): %w", e.ID, e.Type, err)
 	}
 	return nil
 }
 
-func (w *Worker) systemEvent(ctx context.Context, tx *pg.Tx, s *state, e *replay.Event) error {
+func (w *Worker) systemEvent(ctx context.Context, tx *pg.Tx, s *state, e *replay.Event, queue *relay) error {
 	kind, data, about := string(e.Type), string(e.Data), string(e.Extra[0])
 	if strings.HasPrefix(kind, "pgq.") {
 		if (about == w.Queue) == (kind == "pgq.tick-id") {
@@ -65,7 +65,7 @@ func (w *Worker) systemEvent(ctx context.Context, tx *pg.Tx, s *state, e *replay
 	case "londiste.remove-seq":
 		return tolerate(call(ctx, tx, sql.Exec("select * from londiste.global_remove_seq($1, $2)", w.Queue, data)), 400)
 	case "EXECUTE":
-		return w.execute(ctx, tx, about, data, e.Extra[1])
+		return w.execute(ctx, tx, e, queue)
 	}
 	return fmt.Errorf("nobody knows what to do with an event of this type")
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/skytools-go/skytools/runners/replay"
 	"github.com/skytools-go/skytools/sql"
 	"github.com/skytools-go/skytools/sql/londiste"
 	"github.com/skytools-go/skytools/sql/pg"
@@ -15,17 +16,22 @@ import (
 // them.
 //
 // Source: contract/londiste.md section 5.2.
-func (w *Worker) execute(ctx context.Context, tx *pg.Tx, name, text string, attrs []byte) error {
-	err := w.executeScript(ctx, tx, name, text, attrs)
+func (w *Worker) execute(ctx context.Context, tx *pg.Tx, e *replay.Event, queue *relay) error {
+	name := string(e.Extra[0])
+	ran, err := w.executeScript(ctx, tx, name, string(e.Data), e.Extra[1])
+	if err == nil && ran {
+		err = queue.passScript(ctx, e)
+	}
 	if err != nil {
 		return fmt.Errorf("script %s: %w", name, err)
 	}
 	return w.setRole(ctx, tx, "replica")
 }
 
-func (w *Worker) executeScript(ctx context.Context, tx *pg.Tx, name, text string, attrs []byte) error {
+// executeScript reports false when the script has run in this database before.
+func (w *Worker) executeScript(ctx context.Context, tx *pg.Tx, name, text string, attrs []byte) (ran bool, err error) {
 	if err := w.setRole(ctx, tx, "local"); err != nil {
-		return err
+		return false, err
 	}
 	var given any
 	if attrs != nil {
@@ -38,23 +44,23 @@ func (w *Worker) executeScript(ctx context.Context, tx *pg.Tx, name, text string
 	r, err := pg.Struct[row](ctx, tx, `select ret_code as code, coalesce(ret_note, '') as note
 		from londiste.execute_start($1, $2, $3, false, $4)`, w.Queue, name, text, given)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if r.Code >= 400 {
-		return fmt.Errorf("%d %s", r.Code, r.Note)
+		return false, fmt.Errorf("%d %s", r.Code, r.Note)
 	}
 	if r.Code > 200 {
 		w.Log.Info("script ran here already", "queue", w.Queue, "script", name)
-		return nil
+		return false, nil
 	}
 	s := londiste.Script{Name: name, Text: text}
 	if s.When, err = londiste.ParseDict(string(attrs)); err != nil {
-		return err
+		return false, err
 	}
 	if err := w.runScript(ctx, tx, s); err != nil {
-		return err
+		return false, err
 	}
-	return call(ctx, tx, sql.Exec("select * from londiste.execute_finish($1, $2)", w.Queue, name))
+	return true, call(ctx, tx, sql.Exec("select * from londiste.execute_finish($1, $2)", w.Queue, name))
 }
 
 // runScript runs the text where the conditions are met, with the names that tables have

@@ -1,6 +1,7 @@
 package cascade_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -63,11 +64,14 @@ type node struct {
 	t    testing.TB
 	db   *sandboxtest.DB
 	name string
+	of   string // its queue; empty: the usual one
 
 	mu      sync.Mutex
 	session *pg.Conn
 	cleaned bool
 }
+
+func (n *node) queue() string { return cmp.Or(n.of, queue) }
 
 // with lends the node's session to f. A session that breaks is replaced at the next use.
 func (n *node) with(f func(c *pg.Conn) error) error {
@@ -135,8 +139,14 @@ func (n *node) rows(table string) string {
 // newRoot makes a root; add hangs nodes below it.
 func newRoot(t testing.TB, s *sandbox.Server, name string) *node {
 	t.Helper()
-	n := &node{t: t, db: database(t, s), name: name}
-	n.must(pgqnode.RegisterLocation(queue, name, n.db.DSN, false), pgqnode.CreateRoot(queue, name, name+"_worker"))
+	return newRootIn(t, database(t, s), queue, name)
+}
+
+// newRootIn makes a root of a queue in a database that may have other nodes.
+func newRootIn(t testing.TB, db *sandboxtest.DB, of, name string) *node {
+	t.Helper()
+	n := &node{t: t, db: db, name: name, of: of}
+	n.must(pgqnode.RegisterLocation(of, name, n.db.DSN, false), pgqnode.CreateRoot(of, name, n.worker()))
 	n.run("update pgq.queue set queue_ticker_max_lag = '0', queue_ticker_idle_period = '1 hour'")
 	return n
 }
@@ -149,12 +159,26 @@ func (n *node) add(s *sandbox.Server, root *node, name, typ string) *node {
 // addIn hangs a node that lives in a database.
 func (n *node) addIn(db *sandboxtest.DB, root *node, name, typ string) *node {
 	n.t.Helper()
-	m := &node{t: n.t, db: db, name: name}
+	return n.addMerged(db, root, name, typ, "")
+}
+
+// worker is the node's worker; the databases of merged queues have several.
+func (n *node) worker() string {
+	if n.of == "" || n.of == queue {
+		return n.name + "_worker"
+	}
+	return n.of + "_" + n.name + "_worker"
+}
+
+// addMerged hangs a node, and merges a leaf into another queue of its database.
+func (n *node) addMerged(db *sandboxtest.DB, root *node, name, typ, into string) *node {
+	n.t.Helper()
+	m, queue := &node{t: n.t, db: db, name: name, of: n.of}, n.queue()
 	root.must(pgqnode.RegisterLocation(queue, name, m.db.DSN, false))
 	if n != root {
 		n.must(pgqnode.RegisterLocation(queue, name, m.db.DSN, false))
 	}
-	n.must(pgqnode.RegisterSubscriber(queue, name, name+"_worker", 0))
+	n.must(pgqnode.RegisterSubscriber(queue, name, m.worker(), 0))
 	at := n.text("select last_tick::text from pgq.get_consumer_info($1, '.global_watermark')", queue)
 	var tick int64
 	fmt.Sscan(at, &tick)
@@ -163,9 +187,9 @@ func (n *node) addIn(db *sandboxtest.DB, root *node, name, typ string) *node {
 		m.must(pgqnode.RegisterLocation(queue, root.name, root.db.DSN, false))
 	}
 	if typ == pgqnode.Branch {
-		m.must(pgqnode.CreateBranch(queue, name, name+"_worker", n.name, tick))
+		m.must(pgqnode.CreateBranch(queue, name, m.worker(), n.name, tick))
 	} else {
-		m.must(pgqnode.CreateLeaf(queue, name, name+"_worker", n.name, tick, ""))
+		m.must(pgqnode.CreateLeaf(queue, name, m.worker(), n.name, tick, into))
 	}
 	return m
 }
@@ -173,8 +197,8 @@ func (n *node) addIn(db *sandboxtest.DB, root *node, name, typ string) *node {
 // tick makes a tick on a root, in any case.
 func (n *node) tick() {
 	n.t.Helper()
-	n.run("select pgq.force_tick('" + queue + "')")
-	n.run("select pgq.ticker('" + queue + "')")
+	n.run("select pgq.force_tick('" + n.queue() + "')")
+	n.run("select pgq.ticker('" + n.queue() + "')")
 }
 
 // ticking runs a ticker as a daemon would, until the test ends or the returned
@@ -185,7 +209,7 @@ func (n *node) ticking(every time.Duration) (stop func()) {
 	go func() {
 		defer close(done)
 		for ctx.Err() == nil {
-			n.ask("select pgq.ticker($1)::text", queue)
+			n.ask("select pgq.ticker($1)::text", n.queue())
 			select {
 			case <-ctx.Done():
 			case <-time.After(every):
@@ -199,7 +223,7 @@ func (n *node) ticking(every time.Duration) (stop func()) {
 
 func (n *node) config() cascade.Config {
 	c := cascade.Config{
-		Queue: queue, Poll: 100 * time.Millisecond, Watermark: 50 * time.Millisecond,
+		Queue: n.queue(), Poll: 100 * time.Millisecond, Watermark: 50 * time.Millisecond,
 		DSN: func(context.Context) (string, error) { return n.db.DSN, nil },
 	}
 	if os.Getenv("SKYTOOLS_TEST_LOG") != "" {
@@ -256,6 +280,18 @@ func (k *kept) healthy() {
 	}
 }
 
+// tell shows why rounds have failed, if the test fails: a root that is being moved may
+// fail some.
+func (k *kept) tell() {
+	k.t.Cleanup(func() {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		if k.t.Failed() && len(k.errs) > 0 {
+			k.t.Logf("%d rounds failed, the last: %v", len(k.errs), k.errs[len(k.errs)-1])
+		}
+	})
+}
+
 // drain does rounds until there is nothing more to do.
 func drain(t testing.TB, w *cascade.Worker) {
 	t.Helper()
@@ -301,14 +337,14 @@ func (n *node) inSync(limit time.Duration) {
 func (n *node) caughtUp(root *node, limit time.Duration) {
 	n.t.Helper()
 	root.tick()
-	top := root.text("select max(tick_id)::text from pgq.tick")
-	n.eventually(limit, "true", `select (last_tick_id >= $1::text::int8 and coalesce((select max(tick_id) from pgq.tick) >= $1::text::int8, true))::text
-		from pgq_node.local_state where consumer_name = $2`, top, n.name+"_worker") // a branch makes the tick after its position
+	top := root.text("select last_tick_id::text from pgq.get_queue_info($1)", root.queue())
+	n.eventually(limit, "true", `select (last_tick_id >= $1::text::int8 and coalesce((select last_tick_id from pgq.get_queue_info($3)) >= $1::text::int8, true))::text
+		from pgq_node.local_state where consumer_name = $2`, top, n.worker(), n.queue()) // a branch makes the tick after its position
 }
 
 func (n *node) addTable(name string, o londiste.AddTable) {
 	n.t.Helper()
-	n.must(londiste.LocalAddTable(queue, name, o))
+	n.must(londiste.LocalAddTable(n.queue(), name, o))
 }
 
 // sameTables fails the test unless the tables of two nodes are equal.

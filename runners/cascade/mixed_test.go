@@ -34,7 +34,7 @@ func (n *node) python() *python {
 	dir := n.t.TempDir()
 	p := &python{n, dir, filepath.Join(dir, "londiste.ini")}
 	text := strings.Join([]string{
-		"[londiste]", "job_name = " + n.name + "_worker", "queue_name = " + queue, "db = " + n.db.DSN, "loop_delay = 0.1", "local_wm_publish_period = 1",
+		"[londiste]", "job_name = " + n.worker(), "queue_name = " + n.queue(), "db = " + n.db.DSN, "loop_delay = 0.1", "local_wm_publish_period = 1",
 		"logfile = " + filepath.Join(dir, "log"), "pidfile = " + filepath.Join(dir, "pid"), "",
 	}, "\n")
 	if err := os.WriteFile(p.ini, []byte(text), 0o644); err != nil {

@@ -24,6 +24,7 @@ type state struct {
 	Error     string
 	Top       int64  // newest tick of the node's own queue; 0: it has none
 	Combined  string // queue that a leaf is merged into
+	Into      string // what this database is of that queue: root, branch; empty: no node
 }
 
 // readState asks the node. Source: contract/pgq.md section 5, get_worker_state.
@@ -34,7 +35,8 @@ func readState(ctx context.Context, conn *pg.Conn, queue string) (*state, error)
 		       coalesce(completed_tick, 0) as completed, coalesce(provider_node, '') as provider,
 		       coalesce(provider_location, '') as location, coalesce(paused, false) as paused,
 		       coalesce(uptodate, false) as uptodate, coalesce(cur_error, '') as error,
-		       coalesce(local_queue_top, 0) as top, coalesce(combined_queue, '') as combined
+		       coalesce(local_queue_top, 0) as top, coalesce(combined_queue, '') as combined,
+		       coalesce(combined_type, '') as into
 		  from pgq_node.get_worker_state($1)`, queue)
 	if err != nil {
 		return nil, fmt.Errorf("read the state of the node: %w", err)
@@ -42,10 +44,7 @@ func readState(ctx context.Context, conn *pg.Conn, queue string) (*state, error)
 	if s.Code >= 400 {
 		return nil, fmt.Errorf("read the state of the node: %d %s", s.Code, s.Note)
 	}
-	if s.Type == pgqnode.Leaf && s.Combined != "" {
-		return nil, fmt.Errorf("node %s is merged into queue %s, and this version does not merge: let it be replayed by the program that did so far", s.Node, s.Combined)
-	}
-	return &s, nil
+	return &s, s.checkMerge()
 }
 
 // acknowledge answers that the worker has seen its orders, paused or not, and

@@ -25,13 +25,14 @@ type Worker struct {
 	worker   string
 
 	applier  replay.Applier
-	next     replay.Next // while batch follows batch
+	prefetch replay.Prefetch // while batch follows batch
 	skips    replay.Skips
 	copies   copies
 	failed   bool      // a round, or the worker before this one, and none has been done since
 	busy     bool      // the last round had a batch
 	parked   bool      // replay waits for a table's hand-over
 	reported time.Time // the watermark
+	behind   bool      // a merged leaf whose provider may offer what has been applied already
 	sayQuiet bool      // what it means to replay without the replica role has been said
 }
 
@@ -88,7 +89,7 @@ func (w *Worker) drop() {
 }
 
 func (w *Worker) dropAbove() {
-	w.next.Drop()
+	w.prefetch.Drop()
 	w.above.Close()
 	w.above, w.location = nil, ""
 }
@@ -174,7 +175,7 @@ func (w *Worker) round(ctx context.Context) (bool, error) {
 	w.parked = false
 	if s.Paused {
 		w.busy = false
-		w.next.Drop()
+		w.prefetch.Drop()
 		return false, nil
 	}
 	if w.isRoot {
@@ -189,12 +190,18 @@ func (w *Worker) round(ctx context.Context) (bool, error) {
 	if err := w.healTick(ctx, s); err != nil {
 		return false, err
 	}
+	if s.Combined != "" {
+		if worked, ready, err := w.waitBehind(ctx, s); err != nil || !ready {
+			w.prefetch.Drop()
+			return worked, err
+		}
+	}
 	whole, err := w.copies.look(ctx, s)
 	if err != nil {
 		return false, err
 	}
 	if w.parked {
-		w.next.Drop()
+		w.prefetch.Drop()
 		return false, nil
 	}
 	worked, err := w.batch(ctx, s, whole)
@@ -275,13 +282,13 @@ func (w *Worker) connect(ctx context.Context, s *state) error {
 		return fmt.Errorf("provider %s: %w", s.Provider, err)
 	}
 	w.above, w.location = conn, s.Provider+" "+s.Location
-	w.next.Dial = func(ctx context.Context) (*pg.Conn, error) {
+	w.prefetch.Dial = func(ctx context.Context) (*pg.Conn, error) {
 		return replay.Dial(ctx, dsn, pg.Options{App: "skytools replay " + w.Queue + "@" + s.Node})
 	}
 	if err := conn.Listen(ctx, "pgq_tick"); err != nil {
 		return fmt.Errorf("provider %s: %w", s.Provider, err)
 	}
-	w.reported = time.Time{}
+	w.reported, w.behind = time.Time{}, true
 	return w.register(ctx, s)
 }
 

@@ -88,8 +88,9 @@ type comparison struct {
 	queueID      int32
 	prefix       string // of the tables with events
 	ignored      []string
-	left         bool // the changes are not applied here: there is nothing to compare
-	root         bool // the provider is the root
+	left         bool   // the changes are not applied here: there is nothing to compare
+	others       string // sources whose rows are in the table, too, and cannot be told from ours
+	root         bool   // the provider is the root
 	forced       time.Time
 	stuck        time.Duration // see [stuck]
 }
@@ -102,9 +103,9 @@ func Table(ctx context.Context, c Config) (*Result, error) {
 		return nil, err
 	}
 	defer t.close()
-	if t.left {
+	if note := t.incomparable(); note != "" {
 		return &Result{Provider: t.Provider.Name, Subscriber: t.Subscriber.Name, Source: t.source.String(), Dest: t.dest.String(),
-			Differences: []Difference{}, Unsettled: []Key{}, Notes: []string{"its changes are not applied here, and nothing was compared"}}, nil
+			Differences: []Difference{}, Unsettled: []Key{}, Notes: []string{note + ", and nothing was compared"}}, nil
 	}
 	r, err := t.run(ctx, nil)
 	if err != nil {
@@ -112,6 +113,17 @@ func Table(ctx context.Context, c Config) (*Result, error) {
 	}
 	r.Seconds = time.Since(began).Seconds()
 	return r, nil
+}
+
+// incomparable says why there is nothing to compare; empty: there is.
+func (t *comparison) incomparable() string {
+	switch {
+	case t.left:
+		return "its changes are not applied here"
+	case t.others != "":
+		return "it holds rows of " + t.others + ", too"
+	}
+	return ""
 }
 
 func open(ctx context.Context, c Config) (*comparison, error) {
@@ -141,6 +153,9 @@ func open(ctx context.Context, c Config) (*comparison, error) {
 func (t *comparison) connect(ctx context.Context) (err error) {
 	if t.here, err = t.dial(ctx, t.Subscriber); err == nil {
 		t.dest, t.left, err = destOf(ctx, t.here, t.Queue, t.Table)
+	}
+	if err == nil {
+		t.others, err = othersOf(ctx, t.here, t.Queue, t.dest)
 	}
 	if err != nil {
 		return fmt.Errorf("subscriber %s: %w", t.Subscriber.Name, err)

@@ -100,6 +100,20 @@ func destOf(ctx context.Context, conn *pg.Conn, queue, table string) (dest sql.N
 	return s.Registered.Dest, s.Type != pgqnode.Root && (!t.Fills() || t.Parts != nil), nil
 }
 
+// othersOf lists the other queues whose leafs fill the table here.
+func othersOf(ctx context.Context, conn *pg.Conn, queue string, dest sql.Name) (string, error) {
+	others, err := pg.One[string](ctx, conn, `
+		select coalesce(string_agg(o.queue_name || '/' || o.table_name, ', ' order by o.queue_name), '')
+		  from pgq_node.node_info me
+		  join pgq_node.node_info n on n.queue_name <> me.queue_name and n.node_type = 'leaf'
+		  join londiste.table_info o on o.queue_name = n.queue_name and o.local
+		 where me.queue_name = $1 and me.node_type = 'leaf' and coalesce(o.dest_table, o.table_name) = $2`, queue, dest.String())
+	if err != nil {
+		return "", fmt.Errorf("look for other sources of the table: %w", err)
+	}
+	return others, nil
+}
+
 // at opens the two snapshots and calls f. The subscriber's comes first: its position is
 // read in it. The provider's is younger, so that everything up to that position is in it.
 func (c *comparison) at(ctx context.Context, f func(*point) error) error {

@@ -19,6 +19,9 @@ func (t *Copy) catchUp(ctx context.Context, s *stand) (wait time.Duration, done 
 		return 0, false, err
 	}
 	r := s.Registered
+	if m, err := t.sharing(ctx, t.here); err != nil || m.wait {
+		return 300 * time.Millisecond, false, err
+	}
 	if text, err := t.droppedText(ctx, t.here); err != nil {
 		return 0, false, err
 	} else if text != "" {

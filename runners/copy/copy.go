@@ -27,6 +27,9 @@
 // over it. What is not begun again are the tables that are copied already, and
 // indexes: those that are made stay.
 //
+// A table may have several sources, each with its copy. Their rows come together: none
+// empties the table, or drops its indexes, when another has rows in it. See merge.go.
+//
 // The worker alone makes the step to ok, when both have completed the same tick.
 // No snapshot outlives catching-up: it means nothing on another node.
 //

@@ -25,12 +25,16 @@ import (
 //
 // Source of the column: contract/londiste.md sections 1.4 and 2.5.
 type dropped struct {
+	Shared  bool // by several sources; the mark is another one, and there are no pieces
 	Token   string
 	Bytes   int64 // of the table at the source
 	Indexes []index
 }
 
-const droppedMark = "-- skytools copy "
+const (
+	droppedMark = "-- skytools copy "
+	sharedMark  = "-- skytools merge "
+)
 
 // newDropped begins another attempt. Indexes that an earlier one has dropped are
 // still to be made.
@@ -52,7 +56,13 @@ func newDropped(earlier *dropped, bytes int64, indexes []index) *dropped {
 }
 
 // head is the line by which the attempt is known.
-func (d *dropped) head() string { return fmt.Sprintf("%s%s of %d\n", droppedMark, d.Token, d.Bytes) }
+func (d *dropped) head() string {
+	mark := droppedMark
+	if d.Shared {
+		mark = sharedMark
+	}
+	return fmt.Sprintf("%s%s of %d\n", mark, d.Token, d.Bytes)
+}
 
 func (d *dropped) text() (string, error) {
 	list, err := json.Marshal(d.Indexes) // on one line
@@ -74,11 +84,12 @@ const droppedIndexes = "-- indexes "
 
 // parseDropped reads the column; nil unless this package wrote it.
 func parseDropped(text string) (*dropped, error) {
-	rest, ours := strings.CutPrefix(text, droppedMark)
-	if !ours {
+	rest, pieces := strings.CutPrefix(text, droppedMark)
+	rest, shared := strings.CutPrefix(rest, sharedMark)
+	if !pieces && !shared {
 		return nil, nil
 	}
-	d := &dropped{}
+	d := &dropped{Shared: shared}
 	if _, err := fmt.Sscanf(rest, "%s of %d\n", &d.Token, &d.Bytes); err != nil {
 		return nil, fmt.Errorf("read dropped_ddl: %w", err)
 	}

@@ -130,6 +130,9 @@ func (t *Copy) emptyForPieces(ctx context.Context, s *stand, dest sql.Name, byte
 		if err := t.lock(ctx, tx, dest); err != nil {
 			return err
 		}
+		if err := t.stillAlone(ctx, tx); err != nil {
+			return err
+		}
 		text, err := t.droppedText(ctx, tx)
 		if err != nil {
 			return err

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/skytools-go/skytools/runners/replay"
@@ -30,8 +29,15 @@ func (t *Copy) copy(ctx context.Context, s *stand) (wait time.Duration, done boo
 		_, err := replay.SetState(ctx, t.here, t.Queue, t.Table, InCopy, replay.StateOK, "")
 		return 0, false, err
 	}
-	if err := t.refuseMerge(ctx, table.Dest); err != nil {
+	m, err := t.sharing(ctx, t.here)
+	if err == nil {
+		err = m.refuse()
+	}
+	if err != nil {
 		return 0, false, err
+	}
+	if m.wait {
+		return 300 * time.Millisecond, false, nil
 	}
 	node, err := t.chooseSource(ctx, s)
 	if err != nil {
@@ -63,7 +69,9 @@ func (t *Copy) copy(ctx context.Context, s *stand) (wait time.Duration, done boo
 	}
 	start := time.Now()
 	move := t.transfer
-	if in, err := t.inPieces(ctx, s, table.Dest, from); err != nil {
+	if m.shared {
+		move = t.transferShared
+	} else if in, err := t.inPieces(ctx, s, table.Dest, from); err != nil {
 		return 0, false, err
 	} else if in {
 		move = t.transferPieces
@@ -94,19 +102,6 @@ func (t *Copy) analyze(ctx context.Context, dest sql.Name) error {
 		return err
 	}
 	return nil
-}
-
-// refuseMerge: several sources for one table would each empty it for their copy.
-func (t *Copy) refuseMerge(ctx context.Context, dest sql.Name) error {
-	others, err := pg.Rows[string](ctx, t.here, `
-		select queue_name || ': ' || table_name
-		  from londiste.table_info
-		 where coalesce(dest_table, table_name) = $3 and (local or dropped_ddl is not null)
-		   and ((queue_name, table_name) <> ($1, $2) or not starts_with(dropped_ddl, $4))`, t.Queue, t.Table, dest.String(), droppedMark)
-	if err == nil && len(others) > 0 {
-		err = fmt.Errorf("%s has several sources (%s), and this version does not copy into a merged table: copy it by hand and add it with expect_sync", dest, strings.Join(others, ", "))
-	}
-	return err
 }
 
 // chooseSource answers the node to copy from: the provider, or what the attribute
@@ -153,8 +148,9 @@ func (t *Copy) sourceTable(ctx context.Context, q pg.Queryer) (sql.Name, error) 
 		Ready       bool
 	}
 	rows, err := pg.Structs[row](ctx, q, `
-		select coalesce(dest_table, table_name) as dest, coalesce(merge_state in ('ok', '?'), false) as ready, coalesce(table_attrs, '') as attrs
-		  from londiste.table_info where queue_name = $1 and table_name = $2 and local`, t.Queue, t.Table)
+		select coalesce(t.dest_table, t.table_name) as dest, coalesce(t.merge_state in ('ok', '?'), false) and `+PartsReady+` as ready,
+		       coalesce(t.table_attrs, '') as attrs
+		  from londiste.table_info t where t.queue_name = $1 and t.table_name = $2 and t.local`, t.Queue, t.Table)
 	switch {
 	case err != nil:
 		return sql.Name{}, fmt.Errorf("look the table up on node %s: %w", t.source, err)
@@ -215,6 +211,9 @@ func (t *Copy) dropFkeys(ctx context.Context, dest sql.Name) error {
 func (t *Copy) transfer(ctx context.Context, s *stand, table *replay.Table, from sql.Name) (rows int64, err error) {
 	err = t.here.Write(ctx, func(tx *pg.Tx) error {
 		if err := t.lock(ctx, tx, table.Dest); err != nil {
+			return err
+		}
+		if err := t.stillAlone(ctx, tx); err != nil {
 			return err
 		}
 		dest, err := replay.Describe(ctx, tx, table.Dest)

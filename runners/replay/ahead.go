@@ -58,15 +58,15 @@ func (t *stream) end() {
 //
 // Source: contract/pgq.md section 4.3.
 func (s *Source) Each(ctx context.Context, b *Batch, f func(*Event) error) (err error) {
-	t := s.Next.take(s, b)
+	t := s.Prefetch.take(s, b)
 	if t == nil {
 		if t, err = s.stream(ctx, b); err != nil {
 			return s.wrong(b, err)
 		}
 	}
 	defer t.end()
-	if s.Next != nil {
-		s.Next.begin(s, b, t)
+	if s.Prefetch != nil {
+		s.Prefetch.begin(s, b, t)
 	}
 	defer context.AfterFunc(ctx, t.stop)()
 	for p := range t.pages {

@@ -1,6 +1,6 @@
 // Package replay applies batches of events to tables.
 //
-// A batch is read from the provider ([Source]), and the next one meanwhile ([Next]). Its
+// A batch is read from the provider ([Source]), and the next one meanwhile ([Prefetch]). Its
 // changes are collected per table, folded to one net change for each key, and applied as
 // set-based statements over arrays ([Applier]). Where folding could differ from the order
 // of events, the order of events is kept.

@@ -30,7 +30,9 @@ func Dial(ctx context.Context, dsn string, o pg.Options) (*pg.Conn, error) {
 // Become makes the session one that replays: triggers and foreign keys are quiet,
 // and the closed queue of a branch takes its events. It reports false when nobody
 // may set session_replication_role here: then our own triggers and queues know by
-// the setting skytools.replaying, and all others do not.
+// the setting skytools.replaying, and all others do not. It names the queue, or is a
+// star where triggers of other queues have to be quiet, too: a leaf's table may have
+// several sources, and be captured for the queue that they are merged into.
 //
 // Source: contract/londiste.md section 3.7.
 func Become(ctx context.Context, conn *pg.Conn, queue string) (replica bool, err error) {
@@ -48,7 +50,13 @@ func Become(ctx context.Context, conn *pg.Conn, queue string) (replica bool, err
 		}
 		return true, nil
 	}
-	if _, err := conn.Exec(ctx, "select set_config('skytools.replaying', $1, false)", queue); err != nil {
+	_, err = conn.Exec(ctx, `
+		select set_config('skytools.replaying', case when exists (
+		           select 1
+		             from pgq_node.node_info n
+		             join pgq_node.node_info o on o.queue_name <> n.queue_name and (o.node_type = 'leaf' or o.queue_name = n.combined_queue)
+		            where n.queue_name = $1 and n.node_type = 'leaf') then '*' else $1 end, false)`, queue)
+	if err != nil {
 		return false, fmt.Errorf("set skytools.replaying: %w", err)
 	}
 	return false, nil

@@ -12,8 +12,8 @@ import (
 type Source struct {
 	Conn            *pg.Conn
 	Queue, Consumer string
-	Only            string // SQL condition over the columns of events; empty: all events
-	Next            *Next  // reads the next batch ahead; nil: nobody does
+	Only            string    // SQL condition over the columns of events; empty: all events
+	Prefetch        *Prefetch // of the next batch; nil: none
 }
 
 // A Batch is what lies between two ticks.
@@ -71,6 +71,10 @@ func (s *Source) Open(ctx context.Context, completed int64, counts ...int) (b *B
 	}
 	return nil, false, &LostPosition{s.Queue, s.Consumer, b.Prev, b.Tick, completed}
 }
+
+// Next opens the consumer's next batch of one tick, wherever the provider has it; nil
+// when there is none.
+func (s *Source) Next(ctx context.Context) (*Batch, error) { return s.nextOf(ctx, s.Conn, nil) }
 
 func (s *Source) next(ctx context.Context, q pg.Queryer, counts []int) (*Batch, error) {
 	for _, count := range counts {

@@ -64,6 +64,7 @@ type Node struct {
 	Name     string   `json:"name"`
 	Type     string   `json:"type"`
 	Provider string   `json:"provider"`
+	Merged   string   `json:"merged_into,omitempty"` // leaf: the queue here that its events go into, too
 	Tick     int64    `json:"tick"`
 	Lag      *float64 `json:"lag_seconds"` // behind its provider; nil: the provider does not say
 	Paused   bool     `json:"paused"`
@@ -215,7 +216,7 @@ func (d *Database) nodes(ctx context.Context, tx *pg.Tx) error {
 		for _, n := range nodes {
 			if n.Queue == f.Queue {
 				d.Nodes = append(d.Nodes, Node{
-					Queue: n.Queue, Name: n.Name, Type: n.Type, Provider: n.Provider, Tick: or(f.CompletedTick),
+					Queue: n.Queue, Name: n.Name, Type: n.Type, Provider: n.Provider, Merged: n.Combined, Tick: or(f.CompletedTick),
 					Paused: f.Paused, Error: or(f.Error), Tables: []Table{},
 				})
 			}

@@ -255,6 +255,18 @@ i c !c R R R   i c !i R R L   i c c R N N    i c i R N R    i i !c R R R   i i !
 		  from unnest(array['p1', 'p2', 'p3']) q, londiste.get_table_list(q)`)
 	n.run("update londiste.table_info set merge_state = 'ok' where queue_name in ('p1', 'p3')")
 	n.is("NULL", "select copy_role from londiste._coordinate_copy('p2', 'public.t')")
+
+	// Who leads and goes leaves the indexes, and the rows of those that have copied.
+	n.run(`update londiste.table_info set merge_state = 'in-copy' where queue_name like 'p%';
+		update londiste.table_info set dropped_ddl = 'create index t_back on t (id)' where queue_name in ('p1', 'p2');
+		set session_replication_role = replica; insert into t values (1); reset session_replication_role;
+		update londiste.table_info set merge_state = 'catching-up' where queue_name = 'p3'`)
+	n.codes(step{"200", londiste.LocalRemoveTable("p1", "t")})
+	n.is("1", "select count(*)::text from t")
+	n.is("2", "select count(*)::text from pg_index where indrelid = 't'::regclass")
+	n.run("update londiste.table_info set merge_state = 'in-copy', dropped_ddl = null where queue_name = 'p3'; update londiste.table_info set dropped_ddl = 'drop index t_back' where queue_name = 'p2'")
+	n.codes(step{"200", londiste.LocalRemoveTable("p2", "t")})
+	n.is("0", "select count(*)::text from t")
 }
 
 func TestHostileNames(t *testing.T) {

@@ -30,6 +30,8 @@ type Node struct {
 	Combined string `json:"combined,omitempty"` // leaf: the queue here that it is merged into
 	Paused   bool   `json:"paused"`             // the worker
 
+	Stopped []string `json:"stopped,omitempty"` // queues with a leaf here that is merged into this one, and whose worker is paused
+
 	// How the queue is closed: a branch has both, a root neither, and a root that
 	// has them is being demoted. Always false on a leaf, which has no queue.
 	InsertDisabled bool `json:"insert_disabled,omitempty"`

@@ -37,7 +37,15 @@ select jsonb_strip_nulls(jsonb_build_object(
            'paused', coalesce(w.paused, false),
            'insert_disabled', q.queue_disable_insert,
            'external_ticker', q.queue_external_ticker,
-           'rotation_period', extract(epoch from q.queue_rotation_period)))
+           'rotation_period', extract(epoch from q.queue_rotation_period),
+           'stopped', (
+               select jsonb_agg(l.queue_name order by l.queue_name)
+                 from pgq_node.node_info l
+                 join pgq_node.local_state s
+                   on s.queue_name = l.queue_name and s.consumer_name = l.worker_name
+                where l.combined_queue = n.queue_name
+                  and l.node_type = 'leaf'
+                  and s.paused)))
        || jsonb_build_object(
            'attrs', coalesce(a.dict, '{}'),
            'locations', (

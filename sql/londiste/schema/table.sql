@@ -343,7 +343,8 @@ end;
 $$;
 
 -- Stops to replicate a table here, with the sequences of its columns; on the root, everywhere.
--- A merge copy that it interrupts leaves an empty table with its indexes.
+-- A merge copy that it interrupts leaves its indexes, and an empty table unless other
+-- sources have copied their rows already.
 -- Codes: 200; 400 not in the set, or below the root not local.
 create or replace function londiste.local_remove_table(
     i_queue_name text,
@@ -380,7 +381,18 @@ begin
         perform londiste.drop_table_triggers(i_queue_name, v_name);
 
         if v_table.dropped_ddl is not null and londiste.find_table_oid(v_dest) is not null then
-            execute 'truncate ' || londiste._only(v_dest);
+            if not exists (
+                select 1
+                  from londiste.table_info o
+                  join pgq_node.node_info n on n.queue_name = o.queue_name
+                 where o.queue_name <> i_queue_name
+                   and n.node_type = 'leaf'
+                   and o.local
+                   and o.merge_state <> 'in-copy'
+                   and coalesce(o.dest_table, o.table_name) = v_dest)
+            then
+                execute 'truncate ' || londiste._only(v_dest);
+            end if;
             execute v_table.dropped_ddl;
         end if;
 

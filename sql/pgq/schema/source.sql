@@ -527,7 +527,8 @@ begin
 declare
 %s
 begin
-    if current_setting('session_replication_role') = 'local' or current_setting('skytools.replaying', true) = %L then
+    if current_setting('session_replication_role') = 'local' or current_setting('skytools.replaying', true) = %L
+        or current_setting('skytools.replaying', true) = '*' then
         return null;
     end if;
 %s    return null;

@@ -365,14 +365,15 @@ end;
 $$;
 
 -- Says whether triggers for a queue stay quiet in this session: it replays what
--- it got from the queue, or the administrator asked for it.
+-- it got from the queue, or (*) into tables that several queues fill, or the
+-- administrator asked for it.
 create or replace function pgq._is_quiet(i_args text[])
 returns bool
 language plpgsql stable
 as $$
 begin
     return current_setting('session_replication_role') = 'local'
-        or coalesce(current_setting('skytools.replaying', true) = i_args[array_lower(i_args, 1)], false);
+        or coalesce(current_setting('skytools.replaying', true) in (i_args[array_lower(i_args, 1)], '*'), false);
 end;
 $$;
 

@@ -1,4 +1,4 @@
--- plan 9fa7d331b7be of shop: 2 to update, 1 to adopt; 19 unchanged. 7 steps; 2 objects need approval.
+-- plan 06ec4486a0b2 of shop: 2 to update, 1 to adopt; 19 unchanged. 7 steps; 2 objects need approval.
 
 -- in hub
 

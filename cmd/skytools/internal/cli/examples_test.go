@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -20,7 +21,7 @@ var envName = regexp.MustCompile(`\{env: ([A-Z0-9_]+)\}`)
 
 // TestExamples plans, applies and checks for drift every topology in examples. The
 // first database that a topology names is its root and gets tables.sql, or pgbench's
-// tables where there is none.
+// tables where there is none; another one, named by SOUTH_DSN, gets south.sql.
 func TestExamples(t *testing.T) {
 	dirs, err := filepath.Glob(examplesDir + "/*")
 	if err != nil {
@@ -46,6 +47,9 @@ func TestExamples(t *testing.T) {
 				db := sandboxtest.Database(t)
 				t.Setenv(string(m[1]), db.DSN)
 				if i > 0 {
+					if own, err := os.ReadFile(dir + "/" + strings.ToLower(strings.TrimSuffix(string(m[1]), "_DSN")) + ".sql"); err == nil {
+						db.Script(t, string(own))
+					}
 					continue
 				}
 				if tables, err := os.ReadFile(dir + "/tables.sql"); err == nil {

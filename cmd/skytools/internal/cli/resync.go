@@ -126,12 +126,27 @@ func resyncTable(ctx context.Context, tx *pg.Tx, t followed) error {
 		return &codeError{code: exitStale, message: "it is not replicated there any more; nothing was changed"}
 	}
 	others, err := pg.Rows[string](ctx, tx, `
-		select queue_name || '/' || table_name
-		  from londiste.table_info
-		 where coalesce(dest_table, table_name) = $3 and (local or dropped_ddl is not null)
-		   and ((queue_name, table_name) <> ($1, $2) or dropped_ddl is not null)`, t.queue, t.name, r.Dest.String())
+		select o.queue_name || '/' || o.table_name
+		  from londiste.table_info o
+		  join pgq_node.node_info n on n.queue_name = o.queue_name
+		  join pgq_node.node_info me on me.queue_name = $1
+		 where coalesce(o.dest_table, o.table_name) = $3 and (o.local or o.dropped_ddl is not null)
+		   and ((o.queue_name, o.table_name) <> ($1, $2) or o.dropped_ddl is not null)
+		   and o.queue_name is distinct from me.combined_queue and n.combined_queue is distinct from me.queue_name`, t.queue, t.name, r.Dest.String())
 	if err != nil {
 		return fmt.Errorf("look for other sources: %w", err)
+	}
+	into, err := pg.Rows[string](ctx, tx, `
+		select c.queue_name
+		  from pgq_node.node_info n
+		  join pgq_node.node_info c on c.queue_name = n.combined_queue and c.node_type = 'branch'
+		 where n.queue_name = $1`, t.queue)
+	if err != nil {
+		return fmt.Errorf("look what the queue is merged into: %w", err)
+	}
+	if len(into) > 0 {
+		return &codeError{code: exitApproval, message: fmt.Sprintf("its rows come with queue %s, which it is merged into; nothing was changed", into[0]),
+			hint: "skytools resync " + render.Clean(into[0]+"/"+t.name+"@"+t.address.Database)}
 	}
 	if len(others) > 0 {
 		return &codeError{code: exitApproval, message: fmt.Sprintf("%s has several sources (%s), and a copy from one empties it for all; nothing was changed", r.Dest, strings.Join(others, ", ")),

@@ -188,6 +188,9 @@ func (a *app) printNode(w io.Writer, n status.Node) {
 		if n.Lag != nil {
 			behind = ", " + ago(*n.Lag) + " behind"
 		}
+		if n.Merged != "" {
+			from += ", merged into " + render.Clean(n.Merged) + ","
+		}
 	}
 	fmt.Fprintf(w, "  node/%-29s %s%s at tick %d%s\n", n.Queue, n.Type, from, n.Tick, behind)
 	if n.Paused {

@@ -7,7 +7,7 @@ import (
 	"github.com/skytools-go/skytools/sql/pg"
 )
 
-// A Next reads the batch that comes next while one is applied, in a session of its own.
+// A Prefetch reads the batch that comes next while one is applied, in a session of its own.
 // What the next batch is, it finds out in a transaction that it rolls back: for the
 // provider nothing has happened, and a reader that dies leaves nothing. [Source.Open] still
 // decides; when that opens another batch, what was read is let go.
@@ -16,7 +16,7 @@ import (
 //
 // What it cannot find out or begin is no error: the source then reads the batch itself,
 // and says why it cannot. The zero value with Dial is ready. It is not safe for concurrent use.
-type Next struct {
+type Prefetch struct {
 	Dial   func(context.Context) (*pg.Conn, error)
 	Counts []int // as Open will be asked
 
@@ -34,25 +34,25 @@ type reading struct {
 }
 
 // take hands over what was read of a batch; nil: that was not read.
-func (n *Next) take(s *Source, b *Batch) *stream {
-	if n == nil || n.last == nil {
+func (p *Prefetch) take(s *Source, b *Batch) *stream {
+	if p == nil || p.last == nil {
 		return nil
 	}
-	r := n.last
+	r := p.last
 	<-r.known
 	if r.batch == nil || r.batch.Prev != b.Prev || r.batch.Tick != b.Tick || r.source.Queue != s.Queue || r.source.Consumer != s.Consumer || r.source.Only != s.Only {
-		n.stop()
+		p.stop()
 		return nil
 	}
 	return &r.stream
 }
 
 // begin reads the batch after b once the one in hand has been read.
-func (n *Next) begin(s *Source, b *Batch, hand *stream) {
+func (p *Prefetch) begin(s *Source, b *Batch, hand *stream) {
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &reading{stream: newStream(cancel), source: *s, counts: n.Counts, known: make(chan struct{})}
-	before := n.last
-	n.last = r
+	r := &reading{stream: newStream(cancel), source: *s, counts: p.Counts, known: make(chan struct{})}
+	before := p.last
+	p.last = r
 	go func() {
 		defer r.close()
 		select {
@@ -62,7 +62,7 @@ func (n *Next) begin(s *Source, b *Batch, hand *stream) {
 		if before != nil {
 			<-before.ended // it has the session
 		}
-		query := n.find(ctx, r, b)
+		query := p.find(ctx, r, b)
 		close(r.known)
 		if query != "" {
 			r.failed = r.source.read(ctx, query, r.pages)
@@ -72,18 +72,18 @@ func (n *Next) begin(s *Source, b *Batch, hand *stream) {
 
 // find tells what the batch after b will be, and returns its query; empty: there is
 // nothing to read.
-func (n *Next) find(ctx context.Context, r *reading, b *Batch) (query string) {
-	if n.conn == nil || n.conn.Closed() {
-		conn, err := n.Dial(ctx)
+func (p *Prefetch) find(ctx context.Context, r *reading, b *Batch) (query string) {
+	if p.conn == nil || p.conn.Closed() {
+		conn, err := p.Dial(ctx)
 		if err != nil {
 			return ""
 		}
-		n.conn = conn
+		p.conn = conn
 	}
 	s := &r.source
-	s.Conn = n.conn
+	s.Conn = p.conn
 	undo := errors.New("this is not to stay")
-	err := n.conn.Write(ctx, func(tx *pg.Tx) error {
+	err := p.conn.Write(ctx, func(tx *pg.Tx) error {
 		if _, err := tx.Exec(ctx, "select pgq.finish_batch($1)", b.ID); err != nil {
 			return err
 		}
@@ -104,16 +104,16 @@ func (n *Next) find(ctx context.Context, r *reading, b *Batch) (query string) {
 }
 
 // stop ends what is being read.
-func (n *Next) stop() {
-	if n.last != nil {
-		n.last.end()
-		n.last = nil
+func (p *Prefetch) stop() {
+	if p.last != nil {
+		p.last.end()
+		p.last = nil
 	}
 }
 
 // Drop lets go what was read ahead, and the session.
-func (n *Next) Drop() {
-	n.stop()
-	n.conn.Close()
-	n.conn = nil
+func (p *Prefetch) Drop() {
+	p.stop()
+	p.conn.Close()
+	p.conn = nil
 }
