@@ -18,6 +18,8 @@ type Standby struct {
 	Follow      Follow            `json:"follow,omitempty"`
 	Conninfo    string            `json:"conninfo,omitempty"`
 	Delay       Duration          `json:"delay,omitempty"`
+	Replay      Replay            `json:"replay,omitempty"`
+	Sync        bool              `json:"sync,omitempty"`
 	Settings    map[string]string `json:"settings,omitempty"`
 	Tablespaces map[string]string `json:"tablespaces,omitempty"`
 	BinDir      string            `json:"bin_dir,omitempty"`
@@ -46,7 +48,11 @@ func (s *Standby) fields() []Field[Standby] {
 			Catalog: "primary_conninfo", Into: func(s *Standby) any { return conninfoOf{&s.Conninfo} }},
 		{Name: "delay", Doc: "How long a commit waits before it is replayed, to have time for an undo of what should not have been done.", Default: "0s", Example: "30m", Catalog: "recovery_min_apply_delay",
 			Into: func(s *Standby) any { return &s.Delay }},
-		{Name: "settings", Doc: "Settings of its own, over those that come from its primary.", Example: `{port: "5433"}`,
+		{Name: "replay", Doc: "paused: replay stands still, and WAL goes on arriving.", Default: "on", Example: "paused", Catalog: "pg_get_wal_replay_pause_state()",
+			Into: func(s *Standby) any { return &s.Replay }},
+		{Name: "sync", Doc: "true: a commit on the primary waits until this standby, or another one with sync, has it on disk. It is refused while the standby does not stream, for then commits would wait for ever.", Default: "false", Example: "true", Catalog: "synchronous_standby_names of the primary",
+			Into: func(s *Standby) any { return &s.Sync }},
+		{Name: "settings", Doc: "Settings of its own, over those that come from its primary. create and rewind write them; a later change is yours to make.", Example: `{port: "5433"}`,
 			Into: func(s *Standby) any { return textMap{&s.Settings, "settings", false} }},
 		{Name: "tablespaces", Doc: "Where tablespaces are on its host, by their paths on the primary.", Default: "the same paths", Example: "{/srv/fast: /mnt/fast}",
 			Into: func(s *Standby) any { return textMap{&s.Tablespaces, "tablespaces", false} }},
@@ -59,6 +65,30 @@ func (s *Standby) fields() []Field[Standby] {
 		{Name: "state", Doc: "absent: it is not to be; apply drops its slot.", Default: "present", Example: "absent", Hazard: "drops-slot",
 			Into: func(s *Standby) any { return &s.State }},
 	}
+}
+
+// Replay says whether a standby replays.
+type Replay string
+
+// The ways. ReplayOn is the zero value.
+const (
+	ReplayOn     Replay = ""
+	ReplayPaused Replay = "paused"
+)
+
+func (r *Replay) choices() []string { return []string{"on", "paused"} }
+
+func (r *Replay) set(text string) {
+	if *r = Replay(text); text == "on" {
+		*r = ReplayOn
+	}
+}
+
+func (r Replay) String() string {
+	if r == ReplayOn {
+		return "on"
+	}
+	return string(r)
 }
 
 // Follow is how a standby gets its WAL.
@@ -149,6 +179,9 @@ func (d *decoder) checkStandby(s *Standby) {
 		if !strings.HasPrefix(to, "/") {
 			say(s.At, "relative-path", "tablespaces: %s does not begin with /", to)
 		}
+	}
+	if s.Sync && !s.Streams() {
+		say(s.At, "sync-without-stream", "sync needs a standby that streams, and this one follows the archive")
 	}
 	if s.Delay < 0 || s.Delay > maxDelay {
 		say(s.At, "out-of-range", "delay must be from 0 to 24 days")

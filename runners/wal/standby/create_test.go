@@ -198,7 +198,7 @@ func TestReplay(t *testing.T) {
 	w.until("WAL arrives while replay is paused", func() bool {
 		return one[bool](w, s.DSN, "select pg_last_wal_receive_lsn() >= $1::text::pg_lsn", at)
 	})
-	if st := s.State(t.Context()); !st.Paused || st.LagBytes == nil || *st.LagBytes == 0 || one[int](w, s.DSN, "select count(*)::int from t where n = 2000") != 0 {
+	if st := s.State(t.Context()); !st.Paused || st.Well() || st.LagBytes == nil || *st.LagBytes == 0 || one[int](w, s.DSN, "select count(*)::int from t where n = 2000") != 0 {
 		t.Errorf("paused: %+v", st)
 	}
 	w.ok(s.Resume(t.Context()))

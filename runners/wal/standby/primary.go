@@ -192,7 +192,8 @@ func (s *Standby) settings(u *upstream, have map[string]string) (map[string]stri
 	}
 	all := maps.Clone(least)
 	maps.Copy(all, map[string]string{
-		"primary_conninfo": conninfo, "primary_slot_name": s.slotName(), "restore_command": s.Command, "recovery_target_timeline": "latest",
+		"primary_conninfo": conninfo, "restore_command": s.Command, "recovery_target_timeline": "latest",
+		"primary_slot_name":        s.Name, // also where it does not stream: plans know it by this
 		"recovery_min_apply_delay": milliseconds(s.Delay), "hot_standby": "on",
 		"synchronous_standby_names": "", // the primary's; after a promotion nobody could commit
 	})
@@ -201,12 +202,4 @@ func (s *Standby) settings(u *upstream, have map[string]string) (map[string]stri
 	}
 	maps.Copy(all, s.Settings)
 	return all, nil
-}
-
-// slotName is the slot that it reads from; empty: it does not stream.
-func (s *Standby) slotName() string {
-	if s.streams() {
-		return s.Name
-	}
-	return ""
 }

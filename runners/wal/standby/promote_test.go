@@ -82,6 +82,34 @@ func TestFailover(t *testing.T) {
 	}
 }
 
+// TestSwitchover: the primary is stopped in order, the standby promoted, and the old primary
+// follows. Nothing is lost, and it keeps no WAL for those who followed it before.
+func TestSwitchover(t *testing.T) {
+	w := newWorld(t)
+	w.take()
+	b := w.created("b", true)
+	old := w.old("a", b)
+	w.insert(w.DSN("postgres"), 2000)
+	w.Halt()
+	done, err := b.Promote(t.Context(), standby.Promoting{})
+	w.ok(err)
+	if done.PrimaryLives || done.To != 2 {
+		t.Errorf("promoted %+v", done)
+	}
+	w.insert(b.DSN, 2001)
+	rewound, err := old.Rewind(t.Context(), standby.Rewinding{Start: true})
+	w.ok(err)
+	w.Cleanup(func() { w.halt(old) })
+	if !rewound.Follows {
+		t.Errorf("rewound %+v", rewound)
+	}
+	w.has(old.DSN, 2000)
+	w.has(old.DSN, 2001)
+	if n := one[int](w, old.DSN, "select count(*)::int from pg_replication_slots"); n != 0 {
+		t.Errorf("it keeps WAL for %d slots", n)
+	}
+}
+
 // TestRewindByBackup: where pg_rewind is missing, the newest backup is restored over what
 // is there.
 func TestRewindByBackup(t *testing.T) {

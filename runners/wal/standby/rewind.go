@@ -115,7 +115,7 @@ func (s *Standby) back(ctx context.Context, o owner, r Rewinding, settings map[s
 	r.stage("rewind")
 	why := s.pgRewind(ctx, o, settings)
 	if why == nil {
-		return Rewound{By: "rewind"}, o.configure(s.Data, settings)
+		return Rewound{By: "rewind"}, errors.Join(s.forgetSlots(), o.configure(s.Data, settings))
 	}
 	if ctx.Err() != nil {
 		return Rewound{}, ctx.Err()
@@ -133,6 +133,16 @@ func (s *Standby) back(ctx context.Context, o owner, r Rewinding, settings map[s
 	}
 	_, err = s.restore(ctx, &p, settings, restore.Options{Delta: true, Workers: r.Workers, Progress: r.Progress})
 	return Rewound{By: "restore", Because: why.Error()}, err
+}
+
+// forgetSlots takes away the slots that the server had as a primary, which would keep WAL
+// for nobody. pg_rewind does it only where there is something to rewind.
+func (s *Standby) forgetSlots() error {
+	slots, err := filepath.Glob(filepath.Join(s.Data, "pg_replslot", "*"))
+	for _, dir := range slots {
+		err = errors.Join(err, os.RemoveAll(dir))
+	}
+	return err
 }
 
 // pgRewind runs PostgreSQL's own program. WAL that the server has removed already it gets

@@ -55,6 +55,7 @@ type Standby struct {
 	Command     string            // restore_command; empty with Stream
 	Archive     *Stored           // nil: there is no archive to restore from
 	Delay       time.Duration     // recovery_min_apply_delay
+	Holds       bool              // replay is meant to be paused
 	Settings    map[string]string // more settings of its own, over those of the primary
 	Bin         string            // the programs of its version; empty: what is installed
 	Start       string            // shell command that starts it; empty: pg_ctl

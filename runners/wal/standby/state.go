@@ -13,7 +13,7 @@ import (
 // nobody could say.
 type State struct {
 	Name        string   `json:"name"`
-	Role        string   `json:"role"` // standby, primary, unreachable
+	Role        Role     `json:"role"`
 	Timeline    uint32   `json:"timeline,omitempty"`
 	Received    *sql.LSN `json:"received,omitempty"`
 	Replayed    *sql.LSN `json:"replayed,omitempty"`
@@ -27,6 +27,16 @@ type State struct {
 	Synchronous bool     `json:"synchronous"` // commits wait for it
 	Problems    []string `json:"problems"`    // what somebody should look at
 }
+
+// Role is what a server is.
+type Role string
+
+// The roles.
+const (
+	Following   Role = "standby"
+	Primary     Role = "primary"
+	Unreachable Role = "unreachable"
+)
 
 // A Slot is what the primary keeps for a standby.
 type Slot struct {
@@ -67,7 +77,7 @@ select pg_catalog.pg_is_in_recovery() as recovering,
 
 // State asks the standby and its primary. Either may be down: that is in the answer.
 func (s *Standby) State(ctx context.Context) State {
-	st := State{Name: s.Name, Role: "unreachable", Problems: []string{}}
+	st := State{Name: s.Name, Role: Unreachable, Problems: []string{}}
 	if err := s.ownState(ctx, &st); err != nil {
 		st.Problems = append(st.Problems, err.Error())
 	}
@@ -79,20 +89,20 @@ func (s *Standby) State(ctx context.Context) State {
 }
 
 func (s *Standby) ownState(ctx context.Context, st *State) error {
-	conn, err := s.dial(ctx)
+	conn, err := pg.Dial(ctx, s.DSN, pg.Options{App: "skytools standby"})
 	if err != nil {
 		return err
 	}
 	defer conn.Close()
 	f, err := pg.Struct[replayFacts](ctx, conn, replayQuery)
 	if err != nil {
-		return fmt.Errorf("standby %s: %w", s.Name, err)
+		return err
 	}
-	st.Role, st.Timeline, st.Paused, st.Delay = "primary", uint32(f.Timeline), f.Paused, f.Delay
+	st.Role, st.Timeline, st.Paused, st.Delay = Primary, uint32(f.Timeline), f.Paused, f.Delay
 	if !f.Recovering {
 		return nil
 	}
-	st.Role = "standby"
+	st.Role = Following
 	st.Received, st.Replayed, st.LagSeconds = lsn(f.Received), lsn(f.Replayed), f.Behind
 	if f.Receiver != nil {
 		st.Receiver = *f.Receiver
@@ -145,15 +155,22 @@ const kept = 1 << 30
 func (st *State) complain(s *Standby) {
 	say := func(format string, args ...any) { st.Problems = append(st.Problems, fmt.Sprintf(format, args...)) }
 	switch {
-	case st.Role == "primary":
+	case st.Role == Primary:
 		say("it is a primary, on timeline %d: it was promoted", st.Timeline)
 		return
-	case st.Role == "standby" && s.streams() && st.Receiver != "streaming" && s.Delay == 0:
+	case st.Role == Following && s.streams() && st.Receiver != "streaming" && s.Delay == 0:
 		say("it does not stream")
-	case st.Synchronous && st.Role == "unreachable":
+	case st.Synchronous && st.Role == Unreachable:
 		say("commits on the primary may wait for it")
 	}
-	if st.Role == "standby" && time.Duration(st.Delay*float64(time.Second)) != s.Delay {
+	if st.Paused && !s.Holds {
+		text := ""
+		if st.LagBytes != nil {
+			text = fmt.Sprintf(", %d MB behind", *st.LagBytes>>20)
+		}
+		say("replay is paused%s", text)
+	}
+	if st.Role == Following && time.Duration(st.Delay*float64(time.Second)) != s.Delay {
 		say("it is delayed by %s, and should be by %s", time.Duration(st.Delay*float64(time.Second)), s.Delay)
 	}
 	switch slot := st.Slot; {

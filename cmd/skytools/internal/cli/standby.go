@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/skytools-go/skytools/runners/status"
 	"github.com/skytools-go/skytools/runners/wal/standby"
 	"github.com/skytools-go/skytools/spec"
 	"github.com/skytools-go/skytools/sql/pg"
@@ -81,14 +82,19 @@ func (f *standbyFlags) one(cmd *cobra.Command, args []string) (*standby.Standby,
 		}
 		return nil, err
 	}
-	return f.standbyOf(cmd.Context(), set, declared)
+	s, err := standbyOf(cmd.Context(), set, declared)
+	if err != nil {
+		return nil, err
+	}
+	s.Owner, s.Command, s.Patience = f.owner, f.command, f.patience
+	return s, nil
 }
 
 // standbyOf is a declared standby as its runner wants it, without its archive.
-func (f *standbyFlags) standbyOf(ctx context.Context, set *spec.Set, d *spec.Standby) (*standby.Standby, error) {
+func standbyOf(ctx context.Context, set *spec.Set, d *spec.Standby) (*standby.Standby, error) {
 	s := &standby.Standby{
-		Name: d.Name, Data: d.DataDir, Tablespaces: d.Tablespaces, Follow: standby.Follow(d.Follows()), Delay: time.Duration(d.Delay), Settings: d.Settings,
-		Conninfo: d.Conninfo, Bin: d.BinDir, Start: d.Start, Stop: d.Stop, Owner: f.owner, Command: f.command, Patience: f.patience,
+		Name: d.Name, Data: d.DataDir, Tablespaces: d.Tablespaces, Follow: standby.Follow(d.Follows()), Delay: time.Duration(d.Delay), Holds: d.Replay == spec.ReplayPaused,
+		Settings: d.Settings, Conninfo: d.Conninfo, Bin: d.BinDir, Start: d.Start, Stop: d.Stop,
 	}
 	var err error
 	if s.DSN, err = d.DSN.Reveal(ctx); err != nil {
@@ -101,6 +107,17 @@ func (f *standbyFlags) standbyOf(ctx context.Context, set *spec.Set, d *spec.Sta
 		s.Conninfo, _, err = pg.Conceal(location, map[string]string{"user": pg.User(s.Primary)})
 	}
 	return s, err
+}
+
+// standbysOf are the standbys of the set, to report on.
+func standbysOf(set *spec.Set) []status.Followed {
+	var all []status.Followed
+	for i := range set.Standbys {
+		if d := &set.Standbys[i]; d.State == spec.Present {
+			all = append(all, status.Followed{Of: d.Of, Name: d.Name, Standby: func(ctx context.Context) (*standby.Standby, error) { return standbyOf(ctx, set, d) }})
+		}
+	}
+	return all
 }
 
 // stored gives a standby the archive that it is declared to have.

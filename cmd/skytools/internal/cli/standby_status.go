@@ -37,7 +37,7 @@ Exit code 15 when a standby could not be reached.`,
 				err = a.printStandbys(all)
 			}
 			for _, st := range all {
-				if err == nil && st.Role == "unreachable" {
+				if err == nil && st.Role == standby.Unreachable {
 					err = &codeError{code: exitIncomplete}
 				}
 			}
@@ -59,7 +59,7 @@ func (f *standbyFlags) states(ctx context.Context, set *spec.Set, names []string
 		if d == nil {
 			return nil, hinted{fmt.Errorf("standby %q is not declared", name), "did you mean " + spec.Nearest(name, set.Standbys.Names()) + "?"}
 		}
-		s, err := f.standbyOf(ctx, set, d)
+		s, err := standbyOf(ctx, set, d)
 		if err != nil {
 			return nil, err
 		}
@@ -115,7 +115,7 @@ func behind(st standby.State) string {
 
 func replayOf(st standby.State) string {
 	switch {
-	case st.Role != "standby":
+	case st.Role != standby.Following:
 		return "-"
 	case st.Paused:
 		return "paused"
