@@ -240,6 +240,9 @@ func TestDrop(t *testing.T) {
 	w.names("alter system set synchronous_standby_names = 'FIRST 1 (a, b)'")
 	refused("commits on the primary wait for it", standby.Dropping{Stop: true})
 	w.names("alter system reset synchronous_standby_names")
+	s.Stop = "exit 3"
+	refused("exit status 3", standby.Dropping{Stop: true})
+	s.Stop = "kill -INT $(head -1 " + s.Data + "/postmaster.pid)"
 	done, err := s.Drop(t.Context(), standby.Dropping{Stop: true})
 	w.ok(err)
 	if !done.Stopped || !done.Slot || done.Data {

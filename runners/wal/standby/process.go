@@ -45,7 +45,7 @@ func (s *Standby) program(name string) (string, error) {
 
 // start starts the server. It does not wait for it.
 func (s *Standby) start(ctx context.Context, o owner) error {
-	argv := []string{"/bin/sh", "-c", s.Start}
+	argv, who := []string{"/bin/sh", "-c", s.Start}, whoever
 	if s.Start == "" {
 		if _, err := os.Stat(filepath.Join(s.Data, "postgresql.conf")); err != nil {
 			return &Error{s.Data + " has no postgresql.conf, so pg_ctl cannot start it", "say how it is started: start_command, such as pg_ctlcluster 15 main start"}
@@ -55,8 +55,9 @@ func (s *Standby) start(ctx context.Context, o owner) error {
 			return err
 		}
 		argv = []string{ctl, "-D", s.Data, "-W", "-s", "-l", filepath.Join(s.Data, startLog), "start"}
+		who = o.credential()
 	}
-	_, err := run(ctx, o, argv)
+	_, err := run(ctx, who, argv)
 	if err != nil {
 		return fmt.Errorf("start the server: %w", err)
 	}
@@ -65,15 +66,16 @@ func (s *Standby) start(ctx context.Context, o owner) error {
 
 // stop stops the server and waits until it has ended.
 func (s *Standby) stop(ctx context.Context, o owner) error {
-	argv := []string{"/bin/sh", "-c", s.Stop}
+	argv, who := []string{"/bin/sh", "-c", s.Stop}, whoever
 	if s.Stop == "" {
 		ctl, err := s.program("pg_ctl")
 		if err != nil {
 			return err
 		}
 		argv = []string{ctl, "-D", s.Data, "-W", "-s", "-m", "fast", "stop"}
+		who = o.credential()
 	}
-	if _, err := run(ctx, o, argv); err != nil {
+	if _, err := run(ctx, who, argv); err != nil {
 		return fmt.Errorf("stop the server: %w", err)
 	}
 	return s.until(ctx, "stop the server", func(context.Context) (bool, error) {
@@ -94,9 +96,12 @@ func (s *Standby) stopped(ctx context.Context, o owner, told bool) error {
 	return s.stop(ctx, o)
 }
 
-// run runs a program as the owner and returns what it says. Its output is a file and no
+// whoever runs a declared command: we do, for it may be one of root's, such as systemctl.
+var whoever *syscall.Credential
+
+// run runs a program as somebody, or as we are with nil, and returns what it says. Its output is a file and no
 // pipe, which a server that it starts would hold open.
-func run(ctx context.Context, o owner, argv []string) (string, error) {
+func run(ctx context.Context, who *syscall.Credential, argv []string) (string, error) {
 	out, err := os.CreateTemp("", "skytools-standby-")
 	if err != nil {
 		return "", err
@@ -106,7 +111,7 @@ func run(ctx context.Context, o owner, argv []string) (string, error) {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Stdout, cmd.Stderr = out, out
 	cmd.Env, cmd.Dir = environment(), "/"
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: o.credential()}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: who}
 	err = cmd.Run()
 	text, _ := os.ReadFile(out.Name())
 	if err != nil && ctx.Err() != nil {

@@ -167,6 +167,6 @@ func (s *Standby) pgRewind(ctx context.Context, o owner, settings map[string]str
 		}
 		argv = append(argv, "--restore-target-wal")
 	}
-	_, err = run(ctx, o, argv)
+	_, err = run(ctx, o.credential(), argv)
 	return err
 }
