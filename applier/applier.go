@@ -16,6 +16,7 @@
 package applier
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -122,6 +123,7 @@ func (a *Applier) nodes() []string {
 	nodes := map[string]bool{}
 	for _, s := range a.plan.Steps {
 		nodes[s.Node] = true
+		nodes[recordedIn(s)] = true
 		for _, in := range s.Inputs {
 			nodes[in.Node] = true
 		}
@@ -220,12 +222,23 @@ func (a *Applier) verify(ctx context.Context, node string, conn *pg.Conn) error 
 	if c.SystemID != planned.SystemID || c.Database != planned.Database {
 		return &WrongServerError{node, planned.Database + " on system " + planned.SystemID, c.Database + " on system " + c.SystemID}
 	}
-	if !c.Primary {
+	if !c.Primary && !a.afar(node) {
 		return fmt.Errorf("it is a standby, which cannot be changed; connect to its primary")
 	}
 	a.sessions[node].logged, err = pg.One[bool](ctx, conn, "select to_regclass('skytools.step_log') is not null")
 	return err
 }
+
+// afar reports whether a node is a standby that the plan changes as one: by statements that
+// write nothing to its databases.
+func (a *Applier) afar(node string) bool {
+	return !slices.ContainsFunc(a.plan.Steps, func(s *planner.Step) bool {
+		return recordedIn(s) == node || s.Node == node && s.RecordedIn == ""
+	})
+}
+
+// recordedIn is the node that keeps the record of a step.
+func recordedIn(s *planner.Step) string { return cmp.Or(s.RecordedIn, s.Node) }
 
 const holderQuery = `
 select coalesce(a.application_name, '') || ' since ' || to_char(a.backend_start at time zone 'UTC', 'HH24:MI:SS') || 'Z (pid ' || a.pid || ')'

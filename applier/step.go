@@ -112,7 +112,7 @@ func (a *Applier) step(ctx context.Context, s *planner.Step, outcome *Outcome) e
 // log records a failure, which its own transaction could not. It is a courtesy:
 // the failure itself has been told.
 func (a *Applier) log(ctx context.Context, s *planner.Step, e Event) {
-	session := a.sessions[s.Node]
+	session := a.sessions[recordedIn(s)]
 	if !session.logged || session.conn.Closed() {
 		return
 	}
@@ -243,9 +243,13 @@ const effectTimeout = 30 * time.Second
 
 // transact looks, acts and looks again.
 func (a *Applier) transact(ctx context.Context, session *session, s *planner.Step) (result Result, settled bool, warnings []string, err error) {
-	id, err := a.intend(ctx, session, s)
+	id, err := a.intend(ctx, a.sessions[recordedIn(s)], s)
 	if err != nil {
 		return Failed, false, nil, err
+	}
+	if s.RecordedIn != "" {
+		result, err := a.actAfar(ctx, session, s, id)
+		return result, false, nil, err
 	}
 	result = Already
 	if s.Alone {
@@ -260,6 +264,9 @@ func (a *Applier) transact(ctx context.Context, session *session, s *planner.Ste
 	err = session.conn.Write(ctx, func(tx *pg.Tx) error {
 		if _, err := tx.Exec(ctx, "select set_config('statement_timeout', $1, true), set_config('lock_timeout', $2, true)",
 			fmt.Sprint(s.StatementTimeout), fmt.Sprint(s.LockTimeout)); err != nil {
+			return err
+		}
+		if err := hurry(ctx, tx, s); err != nil {
 			return err
 		}
 		found, err := observe.Object(ctx, tx, s.Address)
@@ -277,15 +284,7 @@ func (a *Applier) transact(ctx context.Context, session *session, s *planner.Ste
 		default:
 			return &StaleError{s, found, a.plan.MadeAt}
 		}
-		if err := a.record(ctx, tx, s); err != nil {
-			return err
-		}
-		if id == 0 {
-			return nil
-		}
-		end := meta.End(id, string(result), "")
-		_, err = tx.Exec(ctx, end.Text, end.Args...)
-		return err
+		return a.end(ctx, tx, s, id, result)
 	})
 	if err == nil && !session.logged && s.Address.Kind == "schema" && s.Address.Name == meta.Schema.Name {
 		session.logged = true
@@ -293,10 +292,60 @@ func (a *Applier) transact(ctx context.Context, session *session, s *planner.Ste
 	return result, settled, warnings, err
 }
 
+// end records what a step has led to.
+func (a *Applier) end(ctx context.Context, tx *pg.Tx, s *planner.Step, id int64, result Result) error {
+	if err := a.record(ctx, tx, s); err != nil || id == 0 {
+		return err
+	}
+	end := meta.End(id, string(result), "")
+	_, err := tx.Exec(ctx, end.Text, end.Args...)
+	return err
+}
+
+// actAfar is transact for a standby, on which no transaction can write: its statements run
+// alone, and the record is made on its primary, afterwards.
+func (a *Applier) actAfar(ctx context.Context, session *session, s *planner.Step, id int64) (Result, error) {
+	result := Already
+	ran, err := a.alone(ctx, session, s)
+	if err != nil {
+		return Failed, err
+	}
+	if ran {
+		result = Done
+	}
+	var found planner.State
+	err = session.conn.Read(ctx, func(tx *pg.Tx) error {
+		found, err = observe.Object(ctx, tx, s.Address)
+		return err
+	})
+	switch {
+	case err != nil:
+		return Failed, err
+	case !s.Result.Holds(found) && ran:
+		return Failed, errNoEffect
+	case !s.Result.Holds(found):
+		return Failed, &StaleError{s, found, a.plan.MadeAt}
+	}
+	return result, a.sessions[s.RecordedIn].conn.Write(ctx, func(tx *pg.Tx) error { return a.end(ctx, tx, s, id, result) })
+}
+
+// errNoEffect says that statements which ran alone led to nothing.
+var errNoEffect = errors.New("the statements ran without an error, but the server did not take over what they say: what does its log tell?")
+
+// hurry keeps a step that changes settings from waiting for a standby that may be what the
+// settings are changed for. Source: PostgreSQL documentation, synchronous_commit.
+func hurry(ctx context.Context, tx *pg.Tx, s *planner.Step) error {
+	if !s.Alone {
+		return nil
+	}
+	_, err := tx.Exec(ctx, "select set_config('synchronous_commit', 'local', true)")
+	return err
+}
+
 // run executes the statements and requires their effect.
 func (a *Applier) run(ctx context.Context, tx *pg.Tx, s *planner.Step) ([]string, error) {
 	if s.Alone { // they ran before, and the object is still as it was
-		return nil, errors.New("the statements ran without an error, but the server did not take over what they say: what does its log tell?")
+		return nil, errNoEffect
 	}
 	inputs, err := a.inputs(ctx, s.Inputs, s.Node, tx)
 	if err != nil {
@@ -346,12 +395,21 @@ func (a *Applier) intend(ctx context.Context, session *session, s *planner.Step)
 	if !session.logged {
 		return 0, nil
 	}
-	if _, err := session.conn.Exec(ctx, "update skytools.step_log set outcome = 'interrupted', finished = clock_timestamp() where plan = $1 and step = $2 and outcome is null",
-		a.plan.Digest, s.ID); err != nil {
-		return 0, err
-	}
-	begin := meta.Begin(a.plan.Digest, s.ID, s.Address.String(), s.Title, a.By)
-	return pg.One[int64](ctx, session.conn, begin.Text, begin.Args...)
+	var id int64
+	err := session.conn.Write(ctx, func(tx *pg.Tx) error {
+		if err := hurry(ctx, tx, s); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, "update skytools.step_log set outcome = 'interrupted', finished = clock_timestamp() where plan = $1 and step = $2 and outcome is null",
+			a.plan.Digest, s.ID); err != nil {
+			return err
+		}
+		begin := meta.Begin(a.plan.Digest, s.ID, s.Address.String(), s.Title, a.By)
+		var err error
+		id, err = pg.One[int64](ctx, tx, begin.Text, begin.Args...)
+		return err
+	})
+	return id, err
 }
 
 // record says in skytools.applied what the object is now meant to be.

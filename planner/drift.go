@@ -73,6 +73,9 @@ func (d *Drift) database(s *Scene, database string) error {
 	if len(s.Options.Nodes) > 0 && !slices.Contains(s.Options.Nodes, database) {
 		return nil
 	}
+	if !db.reached() && s.home(database) != database && len(s.appliedIn(database)) == 0 {
+		return nil // a standby that nobody has made yet
+	}
 	if !db.reached() {
 		d.Unchecked = append(d.Unchecked, Unchecked{database, db.Error, db.Hint})
 		return nil

@@ -7,13 +7,14 @@ import (
 	"github.com/skytools-go/skytools/sql/londiste"
 	"github.com/skytools-go/skytools/sql/pgq"
 	"github.com/skytools-go/skytools/sql/pgqnode"
+	"github.com/skytools-go/skytools/sql/standby"
 )
 
 // FactCatalogs are the queries about progress that notes and hazards quote. What
 // they answer never enters a comparison or a digest.
 func FactCatalogs() []sql.Catalog {
 	return []sql.Catalog{
-		named("queue", pgq.QueueFacts), named("consumer", pgq.ConsumerFacts), named("node", pgqnode.NodeFacts), named("table", londiste.TableFacts), sizes,
+		named("queue", pgq.QueueFacts), named("consumer", pgq.ConsumerFacts), named("node", pgqnode.NodeFacts), named("table", londiste.TableFacts), standby.Connected, sizes,
 	}
 }
 

@@ -38,6 +38,7 @@ type Kind[S any] struct {
 	Hazards func(*Scene, Object[S]) []Hazard           // nil: none
 	Notes   func(*Scene, Object[S]) []string           // facts for the reader; nil: none
 	Once    bool                                       // what was applied stands, also when the catalog has forgotten it
+	Afar    bool                                       // objects of standbys, which cannot be written to: what was applied is recorded on the primary
 	Vital   bool                                       // objects that exist for others: never counted as unmanaged
 	Hidden  func(s *Scene, database, name string) bool // objects that others make: the same; nil: none
 	Adopt   func(a *Adoption, database, name string, settings S)
@@ -89,12 +90,14 @@ type kind interface {
 	read(row json.RawMessage) (name string, s State, ok bool, err error)
 	adopt(*Adoption, string, json.RawMessage) error
 	vital() bool
+	afar() bool
 	once() bool
 }
 
 func (k Kind[S]) name() string         { return k.Name }
 func (k Kind[S]) catalog() sql.Catalog { c := k.Catalog; c.Kind = k.Name; return c }
 func (k Kind[S]) vital() bool          { return k.Vital }
+func (k Kind[S]) afar() bool           { return k.Afar }
 func (k Kind[S]) once() bool           { return k.Once }
 
 func (k Kind[S]) read(row json.RawMessage) (string, State, bool, error) {
@@ -264,6 +267,9 @@ func (k Kind[S]) addSteps(b *builder, c *Change, needs []Address, drafts []Draft
 			Address: c.Address, Title: d.Title, Node: c.Address.Database,
 			Needs: []string{}, Inputs: notNil(d.Inputs), Do: notNil(d.Do), Wait: d.Wait, Alone: d.Alone && len(d.Do) > 0,
 			StatementTimeout: cmp.Or(d.StatementTimeout, defaultStatementTimeout), LockTimeout: cmp.Or(d.LockTimeout, defaultLockTimeout),
+		}
+		if k.Afar {
+			s.RecordedIn = b.home(s.Node)
 		}
 		s.Expect, s.Result = between(state, after)
 		if len(d.Do) == 0 {

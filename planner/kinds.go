@@ -15,5 +15,7 @@ func init() { // kinds look at each other's objects, which a plain initialiser w
 		sequenceKind,
 		scriptKind,
 		archiveKind,
+		standbyKind,
+		replayKind,
 	}
 }

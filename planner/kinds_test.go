@@ -79,6 +79,9 @@ func adopted(t *testing.T, w *world, set *spec.Set) {
 	found := &world{&planner.Live{Format: w.Format, At: w.At, Databases: map[string]*planner.Database{}}, set}
 	databases := "skytools: 1\ncluster: adopted\ndatabases:\n"
 	for name, d := range w.Databases {
+		if set.Standbys.Get(name) != nil {
+			continue
+		}
 		copied := *d
 		copied.Applied = nil
 		found.Databases[name] = &copied
@@ -129,7 +132,7 @@ func dropped(t *testing.T, w *world, set *spec.Set, kind string) {
 		gone.Queues[i].State = spec.Absent
 	}
 	p := w.plan(t, &gone)
-	if kind != "schema" && kind != "role" && kind != "script" && kind != "archive" && len(ofKind(p, kind)) == 0 {
+	if !slices.Contains([]string{"schema", "role", "script", "archive", "standby", "replay"}, kind) && len(ofKind(p, kind)) == 0 {
 		t.Errorf("nothing of the kind is dropped")
 	}
 	for _, c := range p.Changes {

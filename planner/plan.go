@@ -117,7 +117,8 @@ type Step struct {
 	ID               string     `json:"id"`
 	Address          Address    `json:"address"`
 	Title            string     `json:"title"`
-	Node             string     `json:"node"` // the database it runs in, as the YAML calls it
+	Node             string     `json:"node"`                  // the database it runs in, as the YAML calls it
+	RecordedIn       string     `json:"recorded_in,omitempty"` // the one whose skytools.applied has it; empty: Node's
 	Needs            []string   `json:"needs"`
 	StatementTimeout int        `json:"statement_timeout_ms"`
 	LockTimeout      int        `json:"lock_timeout_ms"`

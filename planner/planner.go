@@ -88,6 +88,18 @@ func FindAll(kind string, rows []json.RawMessage) (map[string]State, error) {
 	return all, nil
 }
 
+// StandbyCatalogs are those of Catalogs that a standby answers for itself. All others it
+// has from its primary.
+func StandbyCatalogs() []sql.Catalog {
+	var all []sql.Catalog
+	for _, k := range kinds {
+		if k.afar() {
+			all = append(all, k.catalog())
+		}
+	}
+	return all
+}
+
 // CatalogOf is the query that finds objects of a kind.
 func CatalogOf(name string) (sql.Catalog, bool) {
 	k := kindOf(name)
@@ -193,8 +205,13 @@ func (s *Scene) appliedIn(database string) map[string]Applied {
 		return got.(map[string]Applied)
 	}
 	all := map[string]Applied{}
-	for _, row := range s.database(database).Applied {
-		all[row.Address] = row
+	for _, row := range s.database(s.home(database)).Applied {
+		a, err := ParseAddress(row.Address)
+		k := kindOf(a.Kind)
+		afar := err == nil && k != nil && k.afar()
+		if afar && a.Database == database || !afar && s.home(database) == database {
+			all[row.Address] = row
+		}
 	}
 	s.cache[key{database}] = all
 	return all
@@ -279,7 +296,7 @@ func (b *builder) twins() {
 	first := map[string]string{}
 	for _, name := range slices.Sorted(maps.Keys(b.Live.Databases)) {
 		d := b.Live.Databases[name]
-		if !d.reached() || d.SystemID == "" {
+		if !d.reached() || d.SystemID == "" || b.home(name) != name {
 			continue
 		}
 		place := d.SystemID + " " + d.Name
@@ -318,6 +335,10 @@ func (b *builder) describe(p *Plan) {
 	for _, name := range slices.Sorted(maps.Keys(b.Live.Databases)) {
 		d := b.Live.Databases[name]
 		p.Nodes = append(p.Nodes, Node{Name: name, Server: d.Server, Database: d.Name, SystemID: d.SystemID, Primary: d.Primary, Reached: d.reached()})
+		if !d.reached() && b.home(name) != name { // once it was there, it is an unobserved change as well
+			p.Diagnostics = append(p.Diagnostics, Diagnostic{Severity: "note", Code: "no-standby-yet", Address: name, Message: d.Error, Try: d.Hint})
+			continue
+		}
 		if !d.reached() {
 			p.Complete = false
 			p.Diagnostics = append(p.Diagnostics, Diagnostic{Severity: "warning", Code: "unreachable", Address: name, Message: d.Error, Try: d.Hint})

@@ -155,6 +155,11 @@ func declaredSchemas(s *Scene) []Declared[schemaState] {
 			want(x.Of, x.At, "skytools")
 		}
 	}
+	for _, b := range s.Set.Standbys {
+		if b.State == spec.Present {
+			want(b.Of, b.At, "skytools")
+		}
+	}
 	var all []Declared[schemaState]
 	for _, a := range slices.SortedFunc(maps.Keys(need), func(x, y Address) int { return strings.Compare(x.String(), y.String()) }) {
 		at := need[a]

@@ -1,12 +1,14 @@
 package planner_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/skytools-go/skytools/planner"
 	"github.com/skytools-go/skytools/spec"
@@ -30,6 +32,10 @@ func newWorld(set *spec.Set) *world {
 		if d.State != spec.Dead {
 			w.Databases[d.Name] = emptyDatabase(d.Name)
 		}
+	}
+	for _, b := range set.Standbys {
+		w.Databases[b.Name] = &planner.Database{Name: "postgres", Server: "17.5", SystemID: "1" + b.Of, Rows: map[string][]json.RawMessage{}}
+		w.Databases[b.Of].Facts["standby"] = append(w.Databases[b.Of].Facts["standby"], row(map[string]any{"name": b.Name, "state": "streaming", "commit": "on"}))
 	}
 	return w
 }
@@ -78,7 +84,7 @@ func (w *world) apply(t *testing.T, p *planner.Plan) {
 			if !planner.State(want).Holds(after) || !after.Holds(want) {
 				t.Errorf("%s %s (%s): leaves %v, and records %v", s.ID, s.Address, s.Title, after, want)
 			}
-			w.record(p, s.Address, want)
+			w.record(p, cmp.Or(s.RecordedIn, s.Node), s.Address, want)
 		}
 		if s.Forget {
 			d := w.Databases[s.Node]
@@ -91,8 +97,8 @@ func (w *world) apply(t *testing.T, p *planner.Plan) {
 	}
 }
 
-func (w *world) record(p *planner.Plan, a planner.Address, s planner.State) {
-	d := w.Databases[a.Database]
+func (w *world) record(p *planner.Plan, database string, a planner.Address, s planner.State) {
+	d := w.Databases[database]
 	row := planner.Applied{Address: a.String(), Cluster: p.Cluster, Spec: s, At: now, By: "test"}
 	if i := slices.IndexFunc(d.Applied, func(x planner.Applied) bool { return x.Address == row.Address }); i >= 0 {
 		d.Applied[i] = row
@@ -175,6 +181,18 @@ func rowOf(a planner.Address, s planner.State) json.RawMessage {
 		out["sha256"] = s["sha256"]
 	case "archive":
 		out = map[string]any{"mode": s["archive_mode"], "command": s["archive_command"], "wal_level": s["wal_level"]}
+	case "standby":
+		out = map[string]any{"name": a.Name, "slot": s["slot"], "sync": s["sync"]}
+	case "replay":
+		delay, err := spec.ParseDuration(fmt.Sprint(s["delay"]))
+		if err != nil {
+			panic(err)
+		}
+		state := "not paused"
+		if s["replay"] == "paused" {
+			state = "paused"
+		}
+		out = map[string]any{"name": a.Name, "delay": time.Duration(delay).Milliseconds(), "state": state}
 	case "schema":
 		out = map[string]any{"name": a.Name, "comment": "", "functions": under("functions")}
 		switch s["origin"] {

@@ -28,7 +28,7 @@ type Ignore struct {
 // Source: design/plan-apply.md section 5.7.
 var Hazards = []string{
 	"drops-queue", "drops-consumer", "drops-node", "drops-table", "loses-events", "recopies-table",
-	"locks-table", "moves-root", "deletes-archive", "widens-access", "mass-change", "empty-spec",
+	"locks-table", "moves-root", "deletes-archive", "drops-slot", "widens-access", "mass-change", "empty-spec",
 }
 
 type allowList struct{ into *[]Allow }

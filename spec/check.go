@@ -32,6 +32,9 @@ func (d *decoder) check() {
 	for i := range d.set.Archives {
 		d.checkArchive(&d.set.Archives[i])
 	}
+	for i := range d.set.Standbys {
+		d.checkStandby(&d.set.Standbys[i])
+	}
 }
 
 func (d *decoder) anyFile() string {

@@ -39,6 +39,7 @@ func topics() map[string]topic {
 	add("archive.stores", (*ArchiveStore)(nil).about(), describe[ArchiveStore, *ArchiveStore]())
 	add("archive.encrypt", (*Encrypt)(nil).about(), describe[Encrypt, *Encrypt]())
 	add("archive.wal", (*ArchiveWAL)(nil).about(), describe[ArchiveWAL, *ArchiveWAL]())
+	add("standby", (*Standby)(nil).about(), describe[Standby, *Standby]())
 	add("allow", allowList{}.shape().doc, allowList{}.shape().fields)
 	add("ignore", ignoreList{}.shape().doc, ignoreList{}.shape().fields)
 	return all

@@ -24,6 +24,8 @@ func (s *Set) fields() []Field[Set] {
 			Into: func(s *Set) any { return namedOf[Queue, *Queue]{&s.Queues, "queue", queueName} }},
 		{Name: "archives", Doc: "Where WAL is kept, by name.", Example: `{wal: {of: hub, stores: [{url: "file:///srv/wal"}]}}`,
 			Into: func(s *Set) any { return namedOf[Archive, *Archive]{&s.Archives, "archive", plainName} }},
+		{Name: "standbys", Doc: "Servers that follow others, by name.", Example: "{b: {of: hub, dsn: service=b, data_dir: /srv/pg}}",
+			Into: func(s *Set) any { return namedOf[Standby, *Standby]{&s.Standbys, "standby", standbyName} }},
 		{Name: "allow", Doc: "Standing approvals of hazards.",
 			Example: "[{drops-consumer: consumer/audit/old_report@hub, because: replaced by report-v2, until: 2026-09-30}]", Into: func(s *Set) any { return allowList{&s.Allow} }},
 		{Name: "ignore", Doc: "Known drift that is not reported until a date.",

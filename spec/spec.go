@@ -34,6 +34,7 @@ type Set struct {
 	Databases Named[Database] `json:"databases"`
 	Queues    Named[Queue]    `json:"queues"`
 	Archives  Named[Archive]  `json:"archives,omitempty"`
+	Standbys  Named[Standby]  `json:"standbys,omitempty"`
 	Allow     []Allow         `json:"-"` // approvals change what may happen, not what is asked for
 	Ignore    []Ignore        `json:"-"`
 
@@ -135,6 +136,7 @@ func ParseIn(dir func(file string) fs.FS, sources ...Source) (*Set, Problems) {
 	d.set.Databases.sort()
 	d.set.Queues.sort()
 	d.set.Archives.sort()
+	d.set.Standbys.sort()
 	d.check()
 	d.problems.finish(d.lines)
 	return d.set, d.problems

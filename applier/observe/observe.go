@@ -26,6 +26,8 @@ import (
 type Target struct {
 	Name string // as the YAML calls it
 	DSN  func(context.Context) (string, error)
+
+	Standby bool // a declared standby, which is asked only for what it does not have from its primary
 }
 
 // Options bound the reading.
@@ -71,7 +73,11 @@ func database(ctx context.Context, t Target, o Options) *planner.Database {
 	defer cancel()
 	d := &planner.Database{Rows: map[string][]json.RawMessage{}, Facts: map[string][]json.RawMessage{}, Unreadable: map[string]string{}, Applied: []planner.Applied{}}
 	if err := read(ctx, t, o, d); err != nil {
-		return &planner.Database{Error: err.Error(), Hint: hintOf(err)}
+		hint := hintOf(err)
+		if t.Standby {
+			hint = "skytools standby create " + t.Name + ", on its host, if it is not there yet; skytools standby status says more"
+		}
+		return &planner.Database{Error: err.Error(), Hint: hint}
 	}
 	return d
 }
@@ -102,7 +108,7 @@ func read(ctx context.Context, t Target, o Options, d *planner.Database) error {
 		if _, err := tx.Exec(ctx, "set local jit = off"); err != nil {
 			return err
 		}
-		return whole(ctx, tx, d)
+		return whole(ctx, tx, t, d)
 	})
 }
 
@@ -113,7 +119,7 @@ func major(version string) int {
 }
 
 // whole reads everything that a plan is made from.
-func whole(ctx context.Context, tx *pg.Tx, d *planner.Database) error {
+func whole(ctx context.Context, tx *pg.Tx, t Target, d *planner.Database) error {
 	row, err := pg.One[json.RawMessage](ctx, tx, meta.Context.Text)
 	if err != nil {
 		return fmt.Errorf("read the session's context: %w", err)
@@ -129,7 +135,11 @@ func whole(ctx context.Context, tx *pg.Tx, d *planner.Database) error {
 			return err
 		}
 	}
-	for _, q := range planner.Catalogs() {
+	catalogs, facts := planner.Catalogs(), planner.FactCatalogs()
+	if t.Standby {
+		catalogs, facts = planner.StandbyCatalogs(), nil
+	}
+	for _, q := range catalogs {
 		rows, why, err := attempt(ctx, tx, q)
 		if err != nil {
 			return err
@@ -138,12 +148,15 @@ func whole(ctx context.Context, tx *pg.Tx, d *planner.Database) error {
 			d.Unreadable[q.Kind] = why
 		}
 	}
-	for _, q := range planner.FactCatalogs() {
+	for _, q := range facts {
 		rows, _, err := attempt(ctx, tx, q)
 		if err != nil {
 			return err
 		}
 		d.Facts[q.Kind] = rows
+	}
+	if t.Standby {
+		return nil
 	}
 	return applied(ctx, tx, d)
 }

@@ -23,6 +23,7 @@ import (
 type Report struct {
 	At        time.Time  `json:"at"`
 	Databases []Database `json:"databases"`
+	Standbys  []Standby  `json:"standbys,omitempty"`
 	Problems  []string   `json:"problems"` // what somebody should look at, worst first
 }
 

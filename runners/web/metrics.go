@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/skytools-go/skytools/runners/group"
+	"github.com/skytools-go/skytools/runners/wal/standby"
 )
 
 // collector turns a status report into metrics at every scrape: what is shown and
@@ -36,6 +37,12 @@ var (
 	walWaiting    = desc("archiver_waiting_files", "Files that wait to be archived.", "database")
 	walWaitingAge = desc("archiver_waiting_seconds", "Age of the oldest of them.", "database")
 	walBytes      = desc("wal_bytes", "Size of pg_wal.", "database")
+	standbyUp     = desc("standby_up", "Whether the standby could be asked, and is one.", "standby", "of")
+	standbyStream = desc("standby_streaming", "Whether the standby streams.", "standby", "of")
+	standbyPaused = desc("standby_replay_paused", "Whether replay is paused.", "standby", "of")
+	standbyBytes  = desc("standby_lag_bytes", "WAL that the primary has written and the standby has not replayed.", "standby", "of")
+	standbyLag    = desc("standby_lag_seconds", "Age of the last commit that the standby has replayed; 0 when there is no more.", "standby", "of")
+	standbyKept   = desc("standby_slot_retained_bytes", "WAL that the primary keeps for the standby.", "standby", "of")
 	loopRunning   = desc("loop_running", "Whether this process runs the loop.", "loop")
 	loopFailures  = desc("loop_failures", "Failures of the loop in a row.", "loop")
 )
@@ -50,7 +57,22 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	for _, d := range c.server.report(ctx).Databases {
+	report := c.server.report(ctx)
+	for _, s := range report.Standbys {
+		gauge(standbyUp, truth(s.Role == standby.Following), s.Name, s.Of)
+		gauge(standbyStream, truth(s.Receiver == "streaming"), s.Name, s.Of)
+		gauge(standbyPaused, truth(s.Paused), s.Name, s.Of)
+		if s.LagBytes != nil {
+			gauge(standbyBytes, float64(*s.LagBytes), s.Name, s.Of)
+		}
+		if s.LagSeconds != nil {
+			gauge(standbyLag, *s.LagSeconds, s.Name, s.Of)
+		}
+		if s.Slot != nil {
+			gauge(standbyKept, float64(s.Slot.Retained), s.Name, s.Of)
+		}
+	}
+	for _, d := range report.Databases {
 		gauge(databaseUp, truth(d.Error == ""), d.Name)
 		for _, q := range d.Queues {
 			gauge(queueNew, float64(q.New), d.Name, q.Name)

@@ -147,7 +147,7 @@ var commands = []func(*app) *cobra.Command{
 	(*app).demo, (*app).man, (*app).validate, (*app).plan, (*app).show, (*app).apply, (*app).drift, (*app).status, (*app).wait,
 	(*app).compare, (*app).repair, (*app).resync, (*app).skipEvent, (*app).missing,
 	(*app).adopt, (*app).forget, (*app).observe, (*app).run, (*app).unlock, (*app).queue, (*app).wal,
-	(*app).backup, (*app).restore, (*app).verify, (*app).drill,
+	(*app).backup, (*app).restore, (*app).verify, (*app).drill, (*app).standby,
 	(*app).schema, (*app).explain, (*app).completion, (*app).version, (*app).sandbox, (*app).sql,
 }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/skytools-go/skytools/sql/pg"
 )
 
-// targets are the databases of the set that are not declared dead.
+// targets are the databases of the set that are not declared dead, and the standbys.
 func targets(set *spec.Set, nodes []string) []observe.Target {
 	var all []observe.Target
 	for _, d := range set.Databases {
@@ -21,6 +21,11 @@ func targets(set *spec.Set, nodes []string) []observe.Target {
 			continue
 		}
 		all = append(all, observe.Target{Name: d.Name, DSN: d.DSN.Reveal})
+	}
+	for _, b := range set.Standbys {
+		if b.State == spec.Present {
+			all = append(all, observe.Target{Name: b.Name, DSN: b.DSN.Reveal, Standby: true})
+		}
 	}
 	return all
 }
@@ -52,6 +57,9 @@ func readLive(file string) (*planner.Live, error) {
 func dsn(set *spec.Set) func(context.Context, string) (string, error) {
 	return func(ctx context.Context, node string) (string, error) {
 		d := set.Database(node)
+		if b := set.Standbys.Get(node); d == nil && b != nil {
+			return b.DSN.Reveal(ctx)
+		}
 		if d == nil {
 			return "", fmt.Errorf("database %q is not declared", node)
 		}

@@ -95,7 +95,10 @@ func (a *app) runLoops(ctx context.Context, set *spec.Set, f *runFlags) error {
 		server := &web.Server{
 			Cluster: set.Cluster, Loops: g.Status, Extra: stats,
 			Collect: func(ctx context.Context) *status.Report {
-				return status.Collect(ctx, sources(set), min(a.timeout, 10*time.Second))
+				patience := min(a.timeout, 10*time.Second)
+				r := status.Collect(ctx, sources(set), patience)
+				r.Follow(ctx, standbysOf(set), patience)
+				return r
 			},
 		}
 		go func() {

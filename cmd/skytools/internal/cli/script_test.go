@@ -8,12 +8,13 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/skytools-go/skytools/runners/wal/backup/backuptest"
 	"github.com/skytools-go/skytools/sql/pg"
 	"github.com/skytools-go/skytools/sql/sandbox/sandboxtest"
 )
 
 // TestScripts runs the stories in testdata/script. Each has three databases of its
-// own, HUB_DSN, EDGE_DSN and REPORT_DSN. Beside the standard commands there are:
+// own, HUB_DSN, EDGE_DSN and REPORT_DSN, and a directory for a server, SERVER_DIR. Beside the standard commands there are:
 //
 //	pg DATABASE FILE|SQL     run SQL as the superuser
 //	exits CODE ARG...        run skytools and require this exit code
@@ -29,6 +30,7 @@ func TestScripts(t *testing.T) {
 				e.Setenv(strings.ToUpper(name)+"_NAME", db.Name)
 			}
 			e.Setenv("PG_DIR", dbs["hub"].Server.Dir)
+			e.Setenv("SERVER_DIR", backuptest.Dir(e.T().(testing.TB), "script"))
 			e.Setenv("SKYTOOLS_BY", "deploy@ci")
 			e.Setenv("SKYTOOLS_REVISION", "git:1234567")
 			e.Values["dbs"] = dbs

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -42,6 +43,7 @@ whether or not skytools run is running. Exit code 15 when a database could not b
 				return err
 			}
 			r := status.Collect(cmd.Context(), sources(set), a.timeout)
+			r.Follow(cmd.Context(), standbysOf(set), a.timeout)
 			missing(set, r)
 			limitStatus(r, globs)
 			if a.format == "json" {
@@ -128,6 +130,7 @@ func limitStatus(r *status.Report, globs []string) {
 		}
 		d.Queues, d.Nodes = queues, nodes
 	}
+	r.Standbys = slices.DeleteFunc(r.Standbys, func(s status.Standby) bool { return !match("standby", s.Name, s.Of) })
 }
 
 func (a *app) printStatus(w io.Writer, cluster string, r *status.Report) {
@@ -164,6 +167,9 @@ func (a *app) printStatus(w io.Writer, cluster string, r *status.Report) {
 		for _, s := range d.Steps {
 			fmt.Fprintf(w, "  %s %s: begun %s by %s, no outcome yet\n", a.painted("update", "step"), s.Address, s.Started.UTC().Format("15:04:05Z"), s.By)
 		}
+	}
+	for _, s := range r.Standbys {
+		fmt.Fprintf(w, "\n%s  %s of %s, timeline %s, %s behind, replay %s, stream %s\n", a.painted("bold", s.Name), s.Role, s.Of, timelineOf(s.State), behind(s.State), replayOf(s.State), streamOf(s.State))
 	}
 	fmt.Fprintln(w)
 	for _, p := range r.Problems {

@@ -58,7 +58,7 @@ func inventory(set *spec.Set) string {
 	for _, kind := range []struct {
 		n    int
 		word string
-	}{{len(set.Queues), "queue"}, {len(set.Archives), "archive"}} {
+	}{{len(set.Queues), "queue"}, {len(set.Archives), "archive"}, {len(set.Standbys), "standby"}} {
 		if kind.n > 0 {
 			all = append(all, counted(kind.n, kind.word))
 		}

@@ -1,0 +1,18 @@
+package standby
+
+import "context"
+
+// Launch starts the server and waits until it lets somebody in.
+func (s *Standby) Launch(ctx context.Context) error {
+	o, err := s.owned()
+	if err != nil {
+		return err
+	}
+	if err := s.start(ctx, o); err != nil {
+		return err
+	}
+	return s.until(ctx, "start", func(ctx context.Context) (bool, error) {
+		p, err := s.progress(ctx)
+		return err == nil && p.Replayed != nil, nil
+	})
+}
