@@ -13,7 +13,7 @@ import (
 
 // collect is how many events a leaf that is behind takes at once: first it looks for
 // the most.
-var collect = []int{100_000, 20_000}
+var collect = []int{200_000, 20_000}
 
 // batch opens, applies and finishes the next batch. Whole batches span ticks. A node
 // that is behind has the next one read while it applies this one.

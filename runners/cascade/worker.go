@@ -29,7 +29,7 @@ type Worker struct {
 	skips    replay.Skips
 	copies   copies
 	failed   bool      // a round, or the worker before this one, and none has been done since
-	busy     bool      // the last round had a batch
+	busy     bool      // the last round had a batch, or there was none yet
 	parked   bool      // replay waits for a table's hand-over
 	reported time.Time // the watermark
 	behind   bool      // a merged leaf whose provider may offer what has been applied already
@@ -38,7 +38,7 @@ type Worker struct {
 
 // New makes a worker. It connects in its first round.
 func New(c Config) *Worker {
-	w := &Worker{Config: c.filled(), failed: true}
+	w := &Worker{Config: c.filled(), failed: true, busy: true}
 	w.applier = replay.Applier{Find: w.find, Stats: w.Stats}
 	w.copies.init(w)
 	return w

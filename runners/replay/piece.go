@@ -137,6 +137,11 @@ func (a *Applier) settle() error {
 
 // Flush applies what has been added since the last time.
 func (a *Applier) Flush(ctx context.Context) error {
+	if a.Ahead && a.writing != nil && a.events > 0 { // made ready meanwhile
+		if err := a.start(ctx); err != nil {
+			return err
+		}
+	}
 	if err := a.settle(); err != nil {
 		return err
 	}
