@@ -15,7 +15,7 @@ demo-archive: server build
 	bin/skytools demo archive
 
 test: server
-	$(GO) test -race -timeout 30m ./...
+	$(GO) test -race -timeout 60m ./...
 
 # What depends on the version of the server, on one of each that .ci/postgres brings:
 # installation, triggers, nodes, tables, apply of a whole topology, replay and copy.
