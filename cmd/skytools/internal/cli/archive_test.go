@@ -52,6 +52,8 @@ archives:
 			}
 		}
 	}
+	contains(f.skytools(0, "wal", "prove", "wal"), " is in every required store, ")
+	contains(f.skytools(10, "wal", "prove", "wal", "--limit", "1ns"), "has not arrived within", "archive")
 	contains(f.skytools(0, "backup", "--full", "--label", "before the sale"), " new; ")
 	contains(f.skytools(0, "backup", "wal"), " new; ")
 	var list []backupLine

@@ -38,11 +38,16 @@ Exit code 0 when it has arrived, 10 when it has not within --limit.`,
 
 // ended is a segment that the server has ended.
 type ended struct {
-	Segment  string  `json:"segment"`
-	Timeline int32   `json:"timeline"`
-	At       string  `json:"-"` // a position in it
-	Seconds  float64 `json:"seconds"`
-	Arrived  bool    `json:"arrived"`
+	Segment  string
+	At       string // a position in it
+	Timeline int32
+}
+
+// proof is what became of it.
+type proof struct {
+	Segment string  `json:"segment"`
+	Seconds float64 `json:"seconds"` // since it ended
+	Arrived bool    `json:"arrived"`
 }
 
 func (r *archived) doProve(ctx context.Context, name string, limit time.Duration) error {
@@ -82,11 +87,10 @@ func (r *archived) doProve(ctx context.Context, name string, limit time.Duration
 	if err != nil && (ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded)) {
 		return err
 	}
-	e.Seconds, e.Arrived = time.Since(began).Seconds(), err == nil
-	return r.printProof(ctx, conn, of, e, err)
+	return r.printProof(ctx, conn, of, proof{e.Segment, time.Since(began).Seconds(), err == nil}, err)
 }
 
-func (r *archived) printProof(ctx context.Context, conn *pg.Conn, of string, e ended, late error) error {
+func (r *archived) printProof(ctx context.Context, conn *pg.Conn, of string, e proof, late error) error {
 	if r.app.format == "json" {
 		if err := r.app.encode(e); err != nil {
 			return err
