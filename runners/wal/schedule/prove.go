@@ -1,6 +1,7 @@
 package schedule
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync/atomic"
@@ -8,7 +9,6 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
-	"github.com/skytools-go/skytools/runners"
 	"github.com/skytools-go/skytools/runners/wal/archive"
 	"github.com/skytools-go/skytools/runners/wal/backup"
 	"github.com/skytools-go/skytools/runners/wal/drill"
@@ -39,33 +39,13 @@ type Prover struct{ ProveConfig }
 
 // NewProver returns a prover.
 func NewProver(c ProveConfig) *Prover {
-	if c.Every == 0 {
-		c.Every = time.Minute
-	}
-	if c.Log == nil {
-		c.Log = hclog.NewNullLogger()
-	}
-	if c.Stats == nil {
-		c.Stats = &ProveStats{}
-	}
+	c.Log, c.Stats = cmp.Or(c.Log, hclog.NewNullLogger()), cmp.Or(c.Stats, &ProveStats{})
 	return &Prover{c}
 }
 
 // Run looks every so often until ctx ends, which gives a drill in hand up. It returns at
 // the first error.
-func (p *Prover) Run(ctx context.Context) error {
-	for {
-		if err := p.RunOnce(ctx, time.Now()); err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			return err
-		}
-		if !runners.Sleep(ctx, p.Every) {
-			return nil
-		}
-	}
-}
+func (p *Prover) Run(ctx context.Context) error { return watch(ctx, p.Every, p.RunOnce) }
 
 // RunOnce holds the drill that is due at a time, if there is one.
 func (p *Prover) RunOnce(ctx context.Context, now time.Time) error {

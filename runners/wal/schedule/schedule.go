@@ -9,6 +9,7 @@
 package schedule
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync/atomic"
@@ -112,29 +113,25 @@ type Keeper struct{ Config }
 
 // New returns a keeper.
 func New(c Config) *Keeper {
-	if c.Every == 0 {
-		c.Every = time.Minute
-	}
-	if c.Log == nil {
-		c.Log = hclog.NewNullLogger()
-	}
-	if c.Stats == nil {
-		c.Stats = &Stats{}
-	}
+	c.Log, c.Stats = cmp.Or(c.Log, hclog.NewNullLogger()), cmp.Or(c.Stats, &Stats{})
 	return &Keeper{c}
 }
 
 // Run looks every so often until ctx ends, which gives a backup in hand up: the next one
 // goes on with what it has written. It returns at the first error.
-func (k *Keeper) Run(ctx context.Context) error {
+func (k *Keeper) Run(ctx context.Context) error { return watch(ctx, k.Every, k.RunOnce) }
+
+// watch calls once with the time every so often, by default every minute, until ctx ends
+// or it fails. What fails because ctx has ended is no error.
+func watch(ctx context.Context, every time.Duration, once func(context.Context, time.Time) error) error {
 	for {
-		if err := k.RunOnce(ctx, time.Now()); err != nil {
+		if err := once(ctx, time.Now()); err != nil {
 			if ctx.Err() != nil {
 				return nil
 			}
 			return err
 		}
-		if !runners.Sleep(ctx, k.Every) {
+		if !runners.Sleep(ctx, cmp.Or(every, time.Minute)) {
 			return nil
 		}
 	}

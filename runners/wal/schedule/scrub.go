@@ -1,6 +1,7 @@
 package schedule
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync/atomic"
@@ -8,7 +9,6 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
-	"github.com/skytools-go/skytools/runners"
 	"github.com/skytools-go/skytools/runners/wal/archive"
 	"github.com/skytools-go/skytools/runners/wal/backup"
 	"github.com/skytools-go/skytools/runners/wal/retain"
@@ -40,15 +40,7 @@ type Scrubber struct{ ScrubConfig }
 
 // NewScrubber returns a scrubber.
 func NewScrubber(c ScrubConfig) *Scrubber {
-	if c.Every == 0 {
-		c.Every = time.Minute
-	}
-	if c.Log == nil {
-		c.Log = hclog.NewNullLogger()
-	}
-	if c.Stats == nil {
-		c.Stats = &ScrubStats{}
-	}
+	c.Log, c.Stats = cmp.Or(c.Log, hclog.NewNullLogger()), cmp.Or(c.Stats, &ScrubStats{})
 	return &Scrubber{c}
 }
 
@@ -62,19 +54,7 @@ type Scrubbed struct {
 
 // Run looks every so often until ctx ends, which gives up what is in hand. It returns at
 // the first error.
-func (s *Scrubber) Run(ctx context.Context) error {
-	for {
-		if err := s.RunOnce(ctx, time.Now()); err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			return err
-		}
-		if !runners.Sleep(ctx, s.Every) {
-			return nil
-		}
-	}
-}
+func (s *Scrubber) Run(ctx context.Context) error { return watch(ctx, s.Every, s.RunOnce) }
 
 // RunOnce verifies the archive if that is due at a time.
 func (s *Scrubber) RunOnce(ctx context.Context, now time.Time) error {
