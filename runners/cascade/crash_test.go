@@ -76,6 +76,13 @@ func TestServersKilled(t *testing.T) {
 	sameQueues(t, root, branch)
 }
 
+// spendIDs brings the transaction ids of the node's server far ahead of a fresh one's.
+func (n *node) spendIDs() {
+	n.t.Helper()
+	n.run(`create procedure burn() language plpgsql as $$ begin for i in 1 .. 20000 loop perform txid_current(); commit; end loop; end $$`)
+	n.run(`call burn()`)
+}
+
 // TestCopyFromAnotherCluster copies from a node that is not the provider and whose
 // transaction ids are far ahead. The originals skip what is written then, as if it
 // had been copied. Source: contract/londiste.md sections 2.6 and 7.4, item 11.
@@ -88,8 +95,7 @@ func TestCopyFromAnotherCluster(t *testing.T) {
 	for _, n := range []*node{root, branch, leaf} {
 		n.run(items)
 	}
-	root.run(`create procedure burn() language plpgsql as $$ begin for i in 1 .. 20000 loop perform txid_current(); commit; end loop; end $$`)
-	root.run(`call burn()`)
+	root.spendIDs()
 	root.run("insert into items select i, 'first', 0, 0 from generate_series(1, 100) i")
 	root.addTable("public.items", londiste.AddTable{})
 	root.run("update pgq.queue set queue_ticker_max_lag = '1 minute'") // nothing but force_tick makes a tick
