@@ -1,9 +1,12 @@
-// Package schedule takes backups when they are due and applies the retention after each.
+// Package schedule does what is due in an archive: a [Keeper] takes backups and applies the
+// retention after each, a [Prover] drills the newest backup, a [Scrubber] reads everything
+// in the stores.
 //
 // Whether a backup is due is not remembered but seen: it is due when none that is fit
 // began since the last time of its schedule. So a time that was missed, because nothing
 // ran or because the backup failed, is made up for as soon as possible, once, and
-// [Stats] tells how late it is.
+// [Stats] tells how late it is. When a drill was held or the stores were read last stands
+// in the archive, too.
 //
 // It knows times and what lies in the archive. It does not know YAML.
 package schedule
