@@ -11,9 +11,8 @@ import (
 	"github.com/skytools-go/skytools/sql/pgqnode"
 )
 
-// collect is how many events a leaf that is behind takes at once: first it looks for
-// the most.
-var collect = []int{200_000, 20_000}
+// collect is what a leaf that is behind takes at once.
+var collect = replay.Collect{Near: replay.Way{Ticks: 5, Events: 20_000}, Most: 200_000}
 
 // batch opens, applies and finishes the next batch. Whole batches span ticks. A node
 // that is behind has the next one read while it applies this one.
@@ -23,16 +22,21 @@ var collect = []int{200_000, 20_000}
 // to be done.
 func (w *Worker) batch(ctx context.Context, s *state, whole bool) (bool, error) {
 	source := w.source(s)
-	var counts []int
-	if whole && s.Type == pgqnode.Leaf && w.busy {
-		counts = collect
-	}
+	w.ticked = false
+	span := replay.OneTick
 	if w.busy {
-		w.prefetch.Counts = counts
+		w.prefetch.Collect = replay.Collect{}
 		source.Prefetch = &w.prefetch
 	}
-	w.ticked = false
-	b, done, err := source.Open(ctx, s.Completed, counts...)
+	if whole && s.Type == pgqnode.Leaf && w.busy {
+		w.prefetch.Collect = collect
+		way, err := source.Way(ctx, w.above, s.Completed, 0)
+		if err != nil {
+			return false, err
+		}
+		span = collect.Span(way)
+	}
+	b, done, err := source.Open(ctx, s.Completed, span)
 	if err != nil {
 		return false, err
 	}

@@ -74,6 +74,30 @@ func TestReadsAheadInVain(t *testing.T) {
 	sameTables(t, r.root, r.below, "public.items")
 }
 
+// TestManyTicks has a leaf behind by many ticks with little or nothing in them, which it
+// takes together: one at a time it would fall behind where they come faster than that.
+func TestManyTicks(t *testing.T) {
+	t.Parallel()
+	r := newBehind(t, pgqnode.Leaf)
+	for _, changes := range []string{"insert into items values (%[1]d, 'x', 1, 1)", "set work_mem = %[1]d", "insert into items select %[1]d * 100 + i, 'y', 1, 1 from generate_series(1, 100) i"} {
+		for tick := range 100 {
+			r.root.run(fmt.Sprintf(changes, 1000+tick))
+			r.root.tick()
+		}
+		rounds := 0
+		for worked := true; worked; rounds++ {
+			var err error
+			if worked, err = r.worker.RunOnce(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if rounds > 5 { // one tick, the others, and a look for more
+			t.Errorf("%d rounds for 100 ticks of %s", rounds, changes)
+		}
+		sameTables(t, r.root, r.below, "public.items")
+	}
+}
+
 // behind is a node with a table that is replicated, and a worker that has caught up.
 type behind struct {
 	t           *testing.T

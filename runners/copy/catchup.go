@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"time"
 
@@ -92,40 +93,9 @@ func (t *Copy) reader() *replay.Source {
 	return &replay.Source{Conn: t.above, Queue: t.Queue, Consumer: t.consumer, Only: t.only()}
 }
 
-// collect is how many events of the queue a copy that is behind takes at once.
-const collect = 20_000
-
-// A way is what lies between the copy and a tick ahead.
-type way struct{ Ticks, Events int64 }
-
-// ahead measures the way to a tick of the source; 0 is its newest.
-func (t *Copy) ahead(ctx context.Context, s *stand, to int64) (way, error) {
-	w, err := pg.Struct[way](ctx, t.above, `
-		select coalesce(x.tick_id - c.tick_id, 0) as ticks, coalesce(x.tick_event_seq - c.tick_event_seq, 0) as events
-		  from pgq.queue q
-		  left join pgq.tick c on c.tick_queue = q.queue_id and c.tick_id = $2
-		  left join lateral (
-		       select t.tick_id, t.tick_event_seq
-		         from pgq.tick t
-		        where t.tick_queue = q.queue_id and (t.tick_id = $3 or $3 = 0::int8)
-		        order by t.tick_id desc
-		        limit 1) x on true
-		 where q.queue_name = $1`, t.Queue, s.Completed, to)
-	if err != nil {
-		return way{}, fmt.Errorf("see how far tick %d of queue %s is from here: %w", to, t.Queue, err)
-	}
-	return w, nil
-}
-
-// span is how many events the next batch should have: all of the way, or as many as
-// are taken at once. 0 is one tick, which leads to every tick on the way; a batch of
-// more may end behind its goal.
-func (w way) span() int {
-	if w.Ticks <= near || w.Events <= 0 {
-		return 0
-	}
-	return int(min(w.Events, collect))
-}
+// collect is what a copy takes at once that is behind. A batch of more than one tick may
+// end behind its goal.
+var collect = replay.Collect{Near: replay.Way{Ticks: near, Events: math.MaxInt64}, Most: 20_000}
 
 // replayBatch applies the table's events of the next batch, on the way to a tick; 0
 // is the newest. Wait is more than zero when there is none.
@@ -138,12 +108,12 @@ func (t *Copy) replayBatch(ctx context.Context, s *stand, to int64) (wait time.D
 	}
 	t.close = false
 	start := time.Now()
-	w, err := t.ahead(ctx, s, to)
+	source := t.reader()
+	way, err := source.Way(ctx, t.above, s.Completed, to)
 	if err != nil {
 		return 0, false, err
 	}
-	source := t.reader()
-	b, applied, err := source.Open(ctx, s.Completed, w.span())
+	b, applied, err := source.Open(ctx, s.Completed, collect.Span(way))
 	if err != nil {
 		return 0, false, err
 	}
@@ -155,7 +125,7 @@ func (t *Copy) replayBatch(ctx context.Context, s *stand, to int64) (wait time.D
 			return 0, false, err
 		}
 	}
-	t.close = b.Tick >= s.Completed+w.Ticks && time.Since(start) < soon
+	t.close = b.Tick >= s.Completed+way.Ticks && time.Since(start) < soon
 	return 0, false, source.Finish(ctx, b)
 }
 

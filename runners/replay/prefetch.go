@@ -17,8 +17,8 @@ import (
 // What it cannot find out or begin is no error: the source then reads the batch itself,
 // and says why it cannot. The zero value with Dial is ready. It is not safe for concurrent use.
 type Prefetch struct {
-	Dial   func(context.Context) (*pg.Conn, error)
-	Counts []int // as Open will be asked
+	Dial    func(context.Context) (*pg.Conn, error)
+	Collect Collect // as Open will be asked
 
 	conn *pg.Conn
 	last *reading // ahead, or the one before; nil: none
@@ -27,10 +27,10 @@ type Prefetch struct {
 // A reading is a batch that is being read ahead.
 type reading struct {
 	stream
-	source Source
-	counts []int
-	known  chan struct{} // closed when batch is known
-	batch  *Batch        // nil: there is none to read
+	source  Source
+	collect Collect
+	known   chan struct{} // closed when batch is known
+	batch   *Batch        // nil: there is none to read
 }
 
 // take hands over what was read of a batch; nil: that was not read.
@@ -50,7 +50,7 @@ func (p *Prefetch) take(s *Source, b *Batch) *stream {
 // begin reads the batch after b once the one in hand has been read.
 func (p *Prefetch) begin(s *Source, b *Batch, hand *stream) {
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &reading{stream: newStream(cancel), source: *s, counts: p.Counts, known: make(chan struct{})}
+	r := &reading{stream: newStream(cancel), source: *s, collect: p.Collect, known: make(chan struct{})}
 	before := p.last
 	p.last = r
 	go func() {
@@ -87,7 +87,11 @@ func (p *Prefetch) find(ctx context.Context, r *reading, b *Batch) (query string
 		if _, err := tx.Exec(ctx, "select pgq.finish_batch($1)", b.ID); err != nil {
 			return err
 		}
-		next, err := s.next(ctx, tx, r.counts)
+		way, err := s.Way(ctx, tx, b.Tick, 0)
+		if err != nil {
+			return err
+		}
+		next, err := s.next(ctx, tx, r.collect.Span(way))
 		if err != nil || next == nil || next.Prev != b.Tick {
 			return errors.Join(undo, err)
 		}

@@ -42,14 +42,12 @@ func (e *LostPosition) Error() string {
 // provider leaves behind.
 //
 // It returns nil when there is no batch. With done, the batch has been applied
-// already and only needs to be finished. With counts a batch spans several ticks
-// when the consumer is that many events or ten minutes behind: the first count that
-// it is, is taken, or else one tick.
+// already and only needs to be finished. It has one tick, or those of a span.
 //
 // Source: contract/pgq.md section 6.7, steps 5 and 6.
-func (s *Source) Open(ctx context.Context, completed int64, counts ...int) (b *Batch, done bool, err error) {
+func (s *Source) Open(ctx context.Context, completed int64, span Span) (b *Batch, done bool, err error) {
 	for try := range 2 {
-		if b, err = s.next(ctx, s.Conn, counts); err != nil || b == nil {
+		if b, err = s.next(ctx, s.Conn, span); err != nil || b == nil {
 			return nil, false, err
 		}
 		switch completed {
@@ -74,22 +72,9 @@ func (s *Source) Open(ctx context.Context, completed int64, counts ...int) (b *B
 
 // Next opens the consumer's next batch of one tick, wherever the provider has it; nil
 // when there is none.
-func (s *Source) Next(ctx context.Context) (*Batch, error) { return s.nextOf(ctx, s.Conn, nil) }
+func (s *Source) Next(ctx context.Context) (*Batch, error) { return s.next(ctx, s.Conn, OneTick) }
 
-func (s *Source) next(ctx context.Context, q pg.Queryer, counts []int) (*Batch, error) {
-	for _, count := range counts {
-		if count <= 0 {
-			continue
-		}
-		if b, err := s.nextOf(ctx, q, int32(count)); err != nil || b != nil {
-			return b, err
-		}
-	}
-	return s.nextOf(ctx, q, nil)
-}
-
-// nextOf opens a batch of so many events, or of one tick; nil when there is none.
-func (s *Source) nextOf(ctx context.Context, q pg.Queryer, count any) (*Batch, error) {
+func (s *Source) next(ctx context.Context, q pg.Queryer, span Span) (*Batch, error) {
 	type row struct {
 		ID               *int64
 		Prev, Tick, Time *string
@@ -98,8 +83,7 @@ func (s *Source) nextOf(ctx context.Context, q pg.Queryer, count any) (*Batch, e
 	r, err := pg.Struct[row](ctx, q, `
 		select batch_id as id, prev_tick_id::text as prev, cur_tick_id::text as tick,
 		       cur_tick_time::text as time, cur_tick_event_seq as seq
-		  from pgq.next_batch_custom($1, $2, null, $3, case when $3::int4 is not null then interval '10 minutes' end)`,
-		s.Queue, s.Consumer, count)
+		  from pgq.next_batch_custom($1, $2, null, $3, null)`, s.Queue, s.Consumer, span.count())
 	if err != nil {
 		return nil, fmt.Errorf("open a batch of %s on queue %s: %w", s.Consumer, s.Queue, err)
 	}
