@@ -80,8 +80,8 @@ func (e *BadPagesError) Error() string {
 func (e *BadPagesError) Unwrap() error { return e.Err }
 
 // BaseBackup begins a backup of the whole server, which may be a standby. Page
-// checksums are verified where the server has them, and the manifest carries SHA-256
-// of every file. ctx holds for the whole backup.
+// checksums are verified where the server has them, and the manifest carries the
+// CRC-32C of every file. ctx holds for the whole backup.
 //
 // Source: PostgreSQL documentation, 53.4, BASE_BACKUP; for 14 its edition.
 func (r *Replication) BaseBackup(ctx context.Context, o BackupOptions) (*BaseBackup, error) {
@@ -111,13 +111,13 @@ func (b *BaseBackup) command(o BackupOptions) string {
 	}
 	if b.framed {
 		options := []string{"LABEL " + word(o.Label), "PROGRESS true", "CHECKPOINT " + word(checkpoint), "WAL false", "WAIT false",
-			"TABLESPACE_MAP true", "VERIFY_CHECKSUMS true", "MANIFEST 'yes'", "MANIFEST_CHECKSUMS 'SHA256'"}
+			"TABLESPACE_MAP true", "VERIFY_CHECKSUMS true", "MANIFEST 'yes'", "MANIFEST_CHECKSUMS 'CRC32C'"}
 		if o.Rate > 0 {
 			options = append(options, "MAX_RATE "+strconv.Itoa(o.Rate))
 		}
 		return "BASE_BACKUP (" + strings.Join(options, ", ") + ")"
 	}
-	command := "BASE_BACKUP LABEL " + word(o.Label) + " PROGRESS NOWAIT TABLESPACE_MAP MANIFEST 'yes' MANIFEST_CHECKSUMS 'SHA256'"
+	command := "BASE_BACKUP LABEL " + word(o.Label) + " PROGRESS NOWAIT TABLESPACE_MAP MANIFEST 'yes' MANIFEST_CHECKSUMS 'CRC32C'"
 	if o.Fast {
 		command += " FAST"
 	}

@@ -3,7 +3,6 @@ package backup
 import (
 	"archive/tar"
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,12 +23,16 @@ type piece struct {
 	frame      *Frame           // in the manifest
 	parent     *Frame           // at the same place in the backup before, if there is one
 	compressed []byte           // nil: known is where it is already
+	room       *[]byte          // of compressed, from rooms
 	known      *Frame
 	resumed    bool // known is of an unfinished backup
 	done       chan struct{}
 }
 
-var buffers = sync.Pool{New: func() any { return new([FrameSize]byte) }}
+var (
+	buffers = sync.Pool{New: func() any { return new([FrameSize]byte) }}
+	rooms   = sync.Pool{New: func() any { b := make([]byte, 0, FrameSize/4); return &b }}
+)
 
 // A cutter takes the server's archives apart into files and these into pieces.
 type cutter struct {
@@ -101,14 +104,13 @@ func (c *cutter) file(ctx context.Context, f *File, content io.Reader) error {
 		f.Frames = make(Frames, frames(f.Size))
 	}
 	parent := c.parent[f.Path]
-	sum := sha256.New()
 	for i := range f.Frames {
 		buffer := buffers.Get().(*[FrameSize]byte)
 		plain := buffer[:f.FrameLength(i)]
 		if _, err := io.ReadFull(content, plain); err != nil {
 			return err
 		}
-		sum.Write(plain)
+		f.CRC = f.CRC.Add(plain)
 		p := &piece{buffer: buffer, plain: plain, frame: &f.Frames[i], done: make(chan struct{})}
 		if parent != nil && i < len(parent.Frames) {
 			p.parent = &parent.Frames[i]
@@ -117,7 +119,6 @@ func (c *cutter) file(ctx context.Context, f *File, content io.Reader) error {
 			return err
 		}
 	}
-	f.Digest = Digest(sum.Sum(nil))
 	return nil
 }
 
@@ -146,8 +147,7 @@ func (c *cutter) compare() error {
 		if f == nil {
 			return fmt.Errorf("receive a base backup: %s is in the server's manifest and did not arrive", s.Path)
 		}
-		digest, _ := f.Digest.MarshalText()
-		if f.Size != s.Size || string(digest) != s.Checksum {
+		if f.Size != s.Size || !f.CRC.is(s.Checksum) {
 			return fmt.Errorf("receive a base backup: %s arrived other than the server sent it", s.Path)
 		}
 	}

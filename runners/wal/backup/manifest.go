@@ -9,11 +9,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"io/fs"
+	"math/bits"
+	"strconv"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
+	"github.com/zeebo/blake3"
 
 	"github.com/skytools-go/skytools/sql"
 )
@@ -71,7 +75,7 @@ type File struct {
 	Size   int64       `json:"size,omitempty"`
 	Mode   fs.FileMode `json:"mode"`
 	Mtime  time.Time   `json:"mtime"`
-	Digest Digest      `json:"sha256,omitzero"`
+	CRC    CRC         `json:"crc32c,omitzero"`
 	Frames Frames      `json:"frames,omitempty"`
 }
 
@@ -91,9 +95,42 @@ func (d *Digest) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// A CRC is the CRC-32C of a file. It holds what the server has read against what arrived,
+// and what was restored against both: it finds faults, and the sums of frames find forgery.
+type CRC uint32
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// Add is the CRC of what comes after the content so far.
+func (c CRC) Add(content []byte) CRC { return CRC(crc32.Update(uint32(c), castagnoli, content)) }
+
+// MarshalText writes hexadecimal digits.
+func (c CRC) MarshalText() ([]byte, error) { return fmt.Appendf(nil, "%08x", uint32(c)), nil }
+
+// UnmarshalText reads them.
+func (c *CRC) UnmarshalText(text []byte) error {
+	n, err := strconv.ParseUint(string(text), 16, 32)
+	if err != nil || len(text) != 8 {
+		return fmt.Errorf("%q is no CRC-32C", text)
+	}
+	*c = CRC(n)
+	return nil
+}
+
+// is compares with a server's manifest, which has the bytes in the order of its memory.
+func (c CRC) is(text string) bool {
+	return text == fmt.Sprintf("%08x", uint32(c)) || text == fmt.Sprintf("%08x", bits.ReverseBytes32(uint32(c)))
+}
+
+// A Sum is the BLAKE3 of a frame: as strong as SHA-256, and several times as fast.
+type Sum [32]byte
+
+// SumOf is the sum of a frame's plain content.
+func SumOf(plain []byte) Sum { return blake3.Sum256(plain) }
+
 // A Frame is a part of a file, and where it is.
 type Frame struct {
-	Digest Digest // of the plain content
+	Sum    Sum
 	Pack   uint32 // index into Tail.Packs
 	Offset uint32 // in the pack, before encryption
 	Length uint32 // compressed
@@ -102,13 +139,13 @@ type Frame struct {
 // Frames are written as 44 bytes each, numbers big-endian, in base64.
 type Frames []Frame
 
-const frameRecord = sha256.Size + 12
+const frameRecord = len(Sum{}) + 12
 
 // MarshalJSON writes one string.
 func (f Frames) MarshalJSON() ([]byte, error) {
 	raw := make([]byte, 0, len(f)*frameRecord)
 	for i := range f {
-		raw = append(raw, f[i].Digest[:]...)
+		raw = append(raw, f[i].Sum[:]...)
 		raw = binary.BigEndian.AppendUint32(raw, f[i].Pack)
 		raw = binary.BigEndian.AppendUint32(raw, f[i].Offset)
 		raw = binary.BigEndian.AppendUint32(raw, f[i].Length)
@@ -129,7 +166,7 @@ func (f *Frames) UnmarshalJSON(text []byte) error {
 	for i := range *f {
 		record := raw[i*frameRecord:]
 		frame := &(*f)[i]
-		copy(frame.Digest[:], record)
+		copy(frame.Sum[:], record)
 		frame.Pack = binary.BigEndian.Uint32(record[32:])
 		frame.Offset = binary.BigEndian.Uint32(record[36:])
 		frame.Length = binary.BigEndian.Uint32(record[40:])

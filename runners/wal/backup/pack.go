@@ -42,8 +42,8 @@ func newGrowing(n int, recipients []age.Recipient) (*growing, error) {
 }
 
 // add appends a compressed frame and says where it is.
-func (g *growing) add(digest Digest, compressed []byte) (Frame, error) {
-	f := Frame{Digest: digest, Offset: g.at, Length: uint32(len(compressed))}
+func (g *growing) add(sum Sum, compressed []byte) (Frame, error) {
+	f := Frame{Sum: sum, Offset: g.at, Length: uint32(len(compressed))}
 	if _, err := g.body.Write(compressed); err != nil {
 		return Frame{}, err
 	}
@@ -198,8 +198,8 @@ func (f *Frame) Unpack(compressed, buf []byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("unpack a frame at %d: %w", f.Offset, err)
 	}
-	if sha256.Sum256(plain) != f.Digest {
-		return nil, fmt.Errorf("unpack a frame at %d: its SHA-256 is another", f.Offset)
+	if SumOf(plain) != f.Sum {
+		return nil, fmt.Errorf("unpack a frame at %d: its BLAKE3 is another", f.Offset)
 	}
 	return plain, nil
 }

@@ -132,8 +132,16 @@ func read(ctx context.Context, s store.Store, key string, offset, length int64) 
 	if err != nil {
 		return nil, err
 	}
-	content, err := io.ReadAll(r)
-	return content, errors.Join(err, r.Close())
+	if length < 0 {
+		content, err := io.ReadAll(r)
+		return content, errors.Join(err, r.Close())
+	}
+	content := make([]byte, length)
+	n, err := io.ReadFull(r, content)
+	if err == io.EOF || err == io.ErrUnexpectedEOF { // whoever knows how much there should be looks
+		err = nil
+	}
+	return content[:n], errors.Join(err, r.Close())
 }
 
 // A DamageError says that an object is missing or damaged in every store.

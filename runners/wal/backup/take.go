@@ -2,7 +2,6 @@ package backup
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -119,7 +118,7 @@ type taking struct {
 	manifest *Manifest
 
 	parent  *Manifest
-	resumed map[Digest]Frame // of unfinished backups; Pack is an index into unfinished
+	resumed map[Sum]Frame // of unfinished backups; Pack is an index into unfinished
 	unfin   []Pack
 
 	packs  map[Pack]uint32 // where a pack is in the manifest's list
@@ -190,7 +189,7 @@ func (t *taking) earlier(ctx context.Context) (newest ID, err error) {
 	if err != nil {
 		return "", err
 	}
-	t.resumed, t.packs = map[Digest]Frame{}, map[Pack]uint32{}
+	t.resumed, t.packs = map[Sum]Frame{}, map[Pack]uint32{}
 	for i := len(all) - 1; i >= 0; i-- {
 		e := all[i]
 		newest = max(newest, e.ID)
@@ -275,7 +274,7 @@ func (t *taking) resume(ctx context.Context, id ID) error {
 		t.leaveWithout(ctx, info.Key)
 		for _, f := range list.Frames {
 			f.Pack = uint32(len(t.unfin))
-			t.resumed[f.Digest] = f
+			t.resumed[f.Sum] = f
 		}
 		t.unfin = append(t.unfin, Pack{Backup: id, N: n, Size: list.Size, Digest: list.Digest})
 	}
@@ -352,16 +351,18 @@ func filesOf(m *Manifest) map[string]*File {
 
 // work finds out where a piece is already, or compresses it.
 func (t *taking) work(p *piece) {
-	p.frame.Digest = sha256.Sum256(p.plain)
-	if p.parent != nil && p.parent.Digest == p.frame.Digest {
+	p.frame.Sum = SumOf(p.plain)
+	if p.parent != nil && p.parent.Sum == p.frame.Sum {
 		p.known = p.parent
 		return
 	}
-	if f, found := t.resumed[p.frame.Digest]; found {
+	if f, found := t.resumed[p.frame.Sum]; found {
 		p.known, p.resumed = &f, true
 		return
 	}
-	p.compressed = encoder.EncodeAll(p.plain, make([]byte, 0, len(p.plain)/2))
+	p.room = rooms.Get().(*[]byte)
+	p.compressed = encoder.EncodeAll(p.plain, (*p.room)[:0])
+	*p.room = p.compressed
 }
 
 // collect puts pieces into packs in the order in which they were cut.
@@ -422,17 +423,19 @@ func (t *taking) collect(ctx context.Context, pieces <-chan *piece) (err error) 
 	return nil
 }
 
-// settle writes down where a piece is, and gives its buffer back.
+// settle writes down where a piece is, and gives its buffers back.
 func (t *taking) settle(p *piece, g *growing) error {
 	length := int64(len(p.plain))
 	buffers.Put(p.buffer)
 	p.plain, p.buffer = nil, nil
 	switch {
 	case p.known == nil:
-		f, err := g.add(p.frame.Digest, p.compressed)
+		f, err := g.add(p.frame.Sum, p.compressed)
 		if err != nil {
 			return err
 		}
+		rooms.Put(p.room)
+		p.compressed, p.room = nil, nil
 		f.Pack = t.place(Pack{Backup: t.manifest.ID, N: g.n})
 		*p.frame = f
 		t.manifest.NewBytes += length

@@ -1,9 +1,7 @@
 package restore
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -223,29 +221,14 @@ func (r *restoring) clean() error {
 
 // files makes every file what the backup says it is, except pg_control.
 func (r *restoring) files(ctx context.Context) error {
-	var mu sync.Mutex
-	wanted := map[uint32][]want{} // by pack
-	err := r.each(ctx, func(i int, f *backup.File) error {
-		missing, err := r.missing(f)
-		mu.Lock()
-		defer mu.Unlock()
-		for _, n := range missing {
-			pack := f.Frames[n].Pack
-			wanted[pack] = append(wanted[pack], want{int32(i), int32(n)})
-		}
-		return err
-	})
-	if err != nil {
+	f := &finding{r: r, wants: map[uint32][]want{}, touched: make([]bool, len(r.m.Files))}
+	if err := f.find(ctx); err != nil {
 		return err
 	}
-	packs := slices.Sorted(maps.Keys(wanted))
-	err = parallel(ctx, r.o.Workers, len(packs), func(ctx context.Context, n int) error {
-		return r.fetch(ctx, packs[n], wanted[packs[n]])
-	})
-	if err != nil {
+	if err := r.fetch(ctx, f.wants); err != nil {
 		return err
 	}
-	if err := r.each(ctx, func(_ int, f *backup.File) error { return r.settle(f) }); err != nil {
+	if err := r.each(ctx, func(i int, file *backup.File) error { return r.settle(file, f.touched[i]) }); err != nil {
 		return err
 	}
 	r.result.Written, r.result.Kept = r.written.Load(), r.m.Bytes-r.written.Load()
@@ -291,43 +274,6 @@ func (r *restoring) name(f *backup.File) string {
 	return r.path(f.Path)
 }
 
-// missing makes a file of the right length and says which frames it does not hold.
-func (r *restoring) missing(f *backup.File) (missing []int, err error) {
-	file, err := os.OpenFile(r.name(f), os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, file.Close()) }()
-	if err := errors.Join(r.own(file.Name()), file.Chmod(f.Mode|0o600)); err != nil {
-		return nil, err
-	}
-	info, err := file.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if info.Size() != f.Size {
-		if err := file.Truncate(f.Size); err != nil {
-			return nil, err
-		}
-	}
-	there := min(info.Size(), f.Size)
-	buf := make([]byte, backup.FrameSize)
-	for n := range f.Frames {
-		length := f.FrameLength(n)
-		if int64(n)*backup.FrameSize+length <= there {
-			if _, err := file.ReadAt(buf[:length], int64(n)*backup.FrameSize); err != nil {
-				return nil, err
-			}
-			if sha256.Sum256(buf[:length]) == f.Frames[n].Digest {
-				r.progress(length)
-				continue
-			}
-		}
-		missing = append(missing, n)
-	}
-	return missing, nil
-}
-
 func (r *restoring) progress(n int64) {
 	done := r.done.Add(n)
 	if r.o.Progress != nil {
@@ -335,19 +281,29 @@ func (r *restoring) progress(n int64) {
 	}
 }
 
-// settle reads a file once more, checks it and makes it durable.
-func (r *restoring) settle(f *backup.File) error {
+// settle reads a file once more that was written to, checks it and makes it durable.
+func (r *restoring) settle(f *backup.File, touched bool) error {
 	file, err := os.Open(r.name(f))
 	if err != nil {
 		return err
 	}
 	defer file.Close()
-	sum := sha256.New()
-	if _, err := io.Copy(sum, file); err != nil {
-		return err
-	}
-	if !bytes.Equal(sum.Sum(nil), f.Digest[:]) {
-		return errors.New("what was written is not what was backed up")
+	if touched {
+		buf := make([]byte, min(f.Size, 1<<20))
+		sum := backup.CRC(0)
+		for {
+			n, err := file.Read(buf)
+			sum = sum.Add(buf[:n])
+			if err == io.EOF || len(buf) == 0 {
+				break
+			}
+			if err != nil {
+				return err
+			}
+		}
+		if sum != f.CRC {
+			return errors.New("what was written is not what was backed up")
+		}
 	}
 	if err := file.Sync(); err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"syscall"
@@ -21,52 +22,73 @@ const (
 	atOnce  = 4 << 20   // bytes in all
 )
 
-// fetch reads what is wanted from a pack and writes it into files.
-func (r *restoring) fetch(ctx context.Context, pack uint32, wants []want) error {
-	at := func(w want) *backup.Frame { return &r.m.Files[w.file].Frames[w.frame] }
-	slices.SortFunc(wants, func(a, b want) int { return cmp.Compare(at(a).Offset, at(b).Offset) })
-	out := &output{r: r, file: -1}
-	defer out.close()
+// A stretch of a pack, and what is wanted of it.
+type stretch struct {
+	pack   uint32
+	extent backup.Extent
+	wants  []want
+}
+
+func (r *restoring) frame(w want) *backup.Frame { return &r.m.Files[w.file].Frames[w.frame] }
+
+// stretches cuts up what is wanted of a pack.
+func (r *restoring) stretches(pack uint32, wants []want) (all []stretch) {
+	slices.SortFunc(wants, func(a, b want) int { return cmp.Compare(r.frame(a).Offset, r.frame(b).Offset) })
 	for len(wants) > 0 {
-		from := int64(at(wants[0]).Offset)
-		end := from
-		n := 0
+		from := int64(r.frame(wants[0]).Offset)
+		end, n := from, 0
 		for n < len(wants) {
-			f := at(wants[n])
+			f := r.frame(wants[n])
 			if int64(f.Offset) > end+closeBy || n > 0 && int64(f.Offset)+int64(f.Length)-from > atOnce {
 				break
 			}
 			end = max(end, int64(f.Offset)+int64(f.Length))
 			n++
 		}
-		some := wants[:n]
-		err := r.shelf.ReadPack(ctx, r.m.Packs[pack], backup.Extent{Offset: from, Length: end - from}, func(content []byte) error {
-			for _, w := range some {
-				f := at(w)
-				plain, err := f.Unpack(content[int64(f.Offset)-from:][:f.Length], out.buf)
-				if err != nil {
-					return err
-				}
-				out.buf = plain
-				if err := out.write(w, plain); err != nil {
-					return &writeError{err}
-				}
-			}
-			return nil
-		})
-		var write *writeError
-		if errors.As(err, &write) {
-			return write.error
-		}
-		if err != nil {
-			return err
-		}
-		for _, w := range some {
-			length := r.m.Files[w.file].FrameLength(int(w.frame))
-			r.written.Add(length)
-			r.progress(length)
-		}
+		all = append(all, stretch{pack, backup.Extent{Offset: from, Length: end - from}, wants[:n]})
 		wants = wants[n:]
+	}
+	return all
+}
+
+// fetch reads what is wanted, by pack, and writes it into files.
+func (r *restoring) fetch(ctx context.Context, wants map[uint32][]want) error {
+	var all []stretch
+	for _, pack := range slices.Sorted(maps.Keys(wants)) {
+		all = append(all, r.stretches(pack, wants[pack])...)
+	}
+	return parallel(ctx, r.o.Workers, len(all), func(ctx context.Context, n int) error { return r.take(ctx, all[n]) })
+}
+
+// take reads a stretch and writes its frames.
+func (r *restoring) take(ctx context.Context, s stretch) error {
+	out := &output{r: r, file: -1}
+	defer out.close()
+	err := r.shelf.ReadPack(ctx, r.m.Packs[s.pack], s.extent, func(content []byte) error {
+		for _, w := range s.wants {
+			f := r.frame(w)
+			plain, err := f.Unpack(content[int64(f.Offset)-s.extent.Offset:][:f.Length], out.buf)
+			if err != nil {
+				return err
+			}
+			out.buf = plain
+			if err := out.write(w, plain); err != nil {
+				return &writeError{err}
+			}
+		}
+		return nil
+	})
+	var write *writeError
+	if errors.As(err, &write) {
+		return write.error
+	}
+	if err != nil {
+		return err
+	}
+	for _, w := range s.wants {
+		length := r.m.Files[w.file].FrameLength(int(w.frame))
+		r.written.Add(length)
+		r.progress(length)
 	}
 	return out.close()
 }
