@@ -3,7 +3,6 @@ package backup
 import (
 	"archive/tar"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -124,30 +123,20 @@ func (c *cutter) file(ctx context.Context, f *File, content io.Reader) error {
 
 // compare holds what has arrived against what the server says that it has sent.
 func (c *cutter) compare() error {
-	var sent struct {
-		Files []struct {
-			Path     string
-			Encoded  string `json:"Encoded-Path"` // names that are not UTF-8, which we do not compare
-			Size     int64
-			Checksum string
-		}
-	}
-	if err := json.Unmarshal(c.server, &sent); err != nil {
-		return fmt.Errorf("read the server's manifest: %w", err)
+	sent, err := pg.ParseManifest(c.server)
+	if err != nil {
+		return err
 	}
 	arrived := make(map[string]*File, len(c.files))
 	for _, f := range c.files {
 		arrived[f.Path] = f
 	}
-	for _, s := range sent.Files {
-		if s.Path == "" {
-			continue
-		}
+	for _, s := range sent {
 		f := arrived[s.Path]
 		if f == nil {
 			return fmt.Errorf("receive a base backup: %s is in the server's manifest and did not arrive", s.Path)
 		}
-		if f.Size != s.Size || !f.CRC.is(s.Checksum) {
+		if !s.Arrived(f.Size, f.CRC) {
 			return fmt.Errorf("receive a base backup: %s arrived other than the server sent it", s.Path)
 		}
 	}

@@ -9,17 +9,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"io/fs"
-	"math/bits"
-	"strconv"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/zeebo/blake3"
 
 	"github.com/skytools-go/skytools/sql"
+	"github.com/skytools-go/skytools/sql/pg"
 )
 
 // A Manifest is a backup. In the store it is text under zstd, a line of JSON each: the
@@ -75,7 +73,7 @@ type File struct {
 	Size   int64       `json:"size,omitempty"`
 	Mode   fs.FileMode `json:"mode"`
 	Mtime  time.Time   `json:"mtime"`
-	CRC    CRC         `json:"crc32c,omitzero"`
+	CRC    pg.CRC      `json:"crc32c,omitzero"` // from the server to the restored file
 	Frames Frames      `json:"frames,omitempty"`
 }
 
@@ -93,33 +91,6 @@ func (d *Digest) UnmarshalText(text []byte) error {
 	}
 	copy(d[:], raw)
 	return nil
-}
-
-// A CRC is the CRC-32C of a file. It holds what the server has read against what arrived,
-// and what was restored against both: it finds faults, and the sums of frames find forgery.
-type CRC uint32
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-// Add is the CRC of what comes after the content so far.
-func (c CRC) Add(content []byte) CRC { return CRC(crc32.Update(uint32(c), castagnoli, content)) }
-
-// MarshalText writes hexadecimal digits.
-func (c CRC) MarshalText() ([]byte, error) { return fmt.Appendf(nil, "%08x", uint32(c)), nil }
-
-// UnmarshalText reads them.
-func (c *CRC) UnmarshalText(text []byte) error {
-	n, err := strconv.ParseUint(string(text), 16, 32)
-	if err != nil || len(text) != 8 {
-		return fmt.Errorf("%q is no CRC-32C", text)
-	}
-	*c = CRC(n)
-	return nil
-}
-
-// is compares with a server's manifest, which has the bytes in the order of its memory.
-func (c CRC) is(text string) bool {
-	return text == fmt.Sprintf("%08x", uint32(c)) || text == fmt.Sprintf("%08x", bits.ReverseBytes32(uint32(c)))
 }
 
 // A Sum is the BLAKE3 of a frame: as strong as SHA-256, and several times as fast.

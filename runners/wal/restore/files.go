@@ -19,6 +19,7 @@ import (
 	"syscall"
 
 	"github.com/skytools-go/skytools/runners/wal/backup"
+	"github.com/skytools-go/skytools/sql/pg"
 )
 
 var native = binary.NativeEndian
@@ -290,7 +291,7 @@ func (r *restoring) settle(f *backup.File, touched bool) error {
 	defer file.Close()
 	if touched {
 		buf := make([]byte, min(f.Size, 1<<20))
-		sum := backup.CRC(0)
+		sum := pg.CRC(0)
 		for {
 			n, err := file.Read(buf)
 			sum = sum.Add(buf[:n])

@@ -2,11 +2,7 @@ package standby
 
 import (
 	"archive/tar"
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -15,7 +11,6 @@ import (
 	"path"
 	"path/filepath"
 	"strconv"
-	"strings"
 
 	"github.com/skytools-go/skytools/sql/pg"
 )
@@ -31,8 +26,9 @@ type copying struct {
 	*Standby
 	owner  owner
 	backup *pg.BaseBackup
-	sums   map[string]string // SHA-256 of what was written, by the path that the manifest has
-	dirs   map[string]bool   // to make durable
+	got    map[string]got  // by the path that the manifest has
+	dirs   map[string]bool // to make durable
+	buffer []byte
 	done   int64
 	total  int64
 	tell   func(done, total int64)
@@ -62,7 +58,7 @@ func (s *Standby) copy(ctx context.Context, u *upstream, o owner, c Creating, se
 		return 0, err
 	}
 	defer b.Close()
-	k := &copying{Standby: s, owner: o, backup: b, sums: map[string]string{}, dirs: map[string]bool{}, tell: c.Progress}
+	k := &copying{Standby: s, owner: o, backup: b, got: map[string]got{}, dirs: map[string]bool{}, buffer: make([]byte, 256<<10), tell: c.Progress}
 	if err := k.run(); err != nil {
 		return 0, err
 	}
@@ -211,11 +207,22 @@ func (k *copying) entry(content io.Reader, h *tar.Header, to, name string) error
 	return nil
 }
 
+// got is a file that was written.
+type got struct {
+	size int64
+	sum  pg.CRC
+}
+
+func (g *got) Write(p []byte) (int, error) {
+	g.size += int64(len(p))
+	g.sum = g.sum.Add(p)
+	return len(p), nil
+}
+
 func (k *copying) file(content io.Reader, h *tar.Header, to, name string) error {
 	if name == control {
 		to += ".copied"
 	}
-	sum := sha256.New()
 	if name == "tablespace_map" { // it would undo what our links say
 		to = os.DevNull
 	}
@@ -223,8 +230,9 @@ func (k *copying) file(content io.Reader, h *tar.Header, to, name string) error 
 	if err != nil {
 		return err
 	}
-	n, err := io.Copy(io.MultiWriter(f, sum), content)
-	k.sums[name] = hex.EncodeToString(sum.Sum(nil))
+	counted := &got{}
+	n, err := io.CopyBuffer(io.MultiWriter(f, counted), content, k.buffer)
+	k.got[name] = *counted
 	k.dirs[filepath.Dir(to)] = true
 	if k.done += n; k.tell != nil {
 		k.tell(min(k.done, k.total), k.total)
@@ -236,32 +244,16 @@ func (k *copying) file(content io.Reader, h *tar.Header, to, name string) error 
 }
 
 // compare requires what the primary's own manifest says.
-// Source: PostgreSQL documentation, 77 Backup Manifest Format.
 func (k *copying) compare(manifest []byte) error {
-	var said struct {
-		Files []struct {
-			Path     string
-			Encoded  string `json:"Encoded-Path"`
-			Checksum string
-		}
+	sent, err := pg.ParseManifest(manifest)
+	if err != nil {
+		return err
 	}
-	if err := json.NewDecoder(bytes.NewReader(manifest)).Decode(&said); err != nil {
-		return fmt.Errorf("read the primary's manifest: %w", err)
-	}
-	for _, f := range said.Files {
-		if f.Encoded != "" {
-			decoded, err := hex.DecodeString(f.Encoded)
-			if err != nil {
-				return fmt.Errorf("read the primary's manifest: %w", err)
-			}
-			f.Path = string(decoded)
-		}
-		if !strings.EqualFold(k.sums[f.Path], f.Checksum) {
+	for _, f := range sent {
+		got, found := k.got[f.Path]
+		if !found || !f.Arrived(got.size, got.sum) {
 			return fmt.Errorf("%s: what was received is not what the primary sent", f.Path)
 		}
-	}
-	if len(said.Files) == 0 {
-		return errors.New("the primary's manifest names no file")
 	}
 	return nil
 }
