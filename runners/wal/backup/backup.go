@@ -12,13 +12,16 @@
 // complete by itself; there are no chains, and any backup can be removed.
 //
 //	e/SYSTEM/pack/ID/00000          frames; written once
-//	e/SYSTEM/pack/ID/00000.index    their digests, for a backup that takes up an unfinished one
+//	e/SYSTEM/pack/ID/00000.index    their sums, for a backup that takes up an unfinished one
 //	e/SYSTEM/backup/ID/manifest     written last: without it there is no backup
 //	e/SYSTEM/backup/ID/NAME.json    notes: hold, drill, tombstone
 //
-// Digests are SHA-256 of the plain content. The manifest is not encrypted, so that the
-// host of the database can compare with it without being able to read a pack: names,
-// sizes and digests of files are open to whoever can read the store.
+// Sums of frames are BLAKE3 of the plain content, those of packs SHA-256 of what is stored,
+// and a file has the CRC-32C that the server computed. The manifest is not encrypted, so
+// that the host of the database can compare with it without being able to read a pack:
+// names, sizes and sums of files are open to whoever can read the store.
+//
+// examples/archive/restore.sh restores with a shell, age and zstd, and describes the form.
 //
 // It knows the server's stream of files and the form of a backup. It does not know how
 // WAL comes into the archive, only how to wait for it, and it does not know which
