@@ -16,12 +16,12 @@ import (
 )
 
 // packSize is the size at which a pack is complete, unless a frame goes beyond it.
-var packSize = 64 << 20
+var packSize int64 = 64 << 20
 
 // A growing pack takes frames one after the other and encrypts as it grows.
 type growing struct {
 	n      int
-	stored bytes.Buffer
+	stored chunks
 	body   io.Writer
 	seal   func() error
 	at     uint32
@@ -66,17 +66,24 @@ func (g *growing) put(ctx context.Context, w *writing, id ID) (Pack, error) {
 	if err := g.seal(); err != nil {
 		return Pack{}, err
 	}
-	content := g.stored.Bytes()
-	pack := Pack{Backup: id, N: g.n, Size: int64(len(content)), Digest: sha256.Sum256(content)}
+	content := io.NewSectionReader(&g.stored, 0, g.stored.size)
+	sum := sha256.New()
+	if _, err := io.Copy(sum, content); err != nil {
+		return Pack{}, err
+	}
+	pack := Pack{Backup: id, N: g.n, Size: content.Size(), Digest: Digest(sum.Sum(nil))}
 	key := w.shelf.packKey(id, g.n)
 	if err := w.put(ctx, key, content); err != nil {
 		return Pack{}, err
+	}
+	if w.whole() { // a request that has failed may still be sending what it has read
+		g.stored.free()
 	}
 	list, err := json.Marshal(index{pack.Size, pack.Digest, w.shelf.Recipients, g.index})
 	if err != nil {
 		return Pack{}, err
 	}
-	return pack, w.put(ctx, key+".index", list)
+	return pack, w.put(ctx, key+".index", inMemory(list))
 }
 
 // An Extent is a stretch of a pack, before encryption.

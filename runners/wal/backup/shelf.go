@@ -70,7 +70,12 @@ type writing struct {
 	left  map[string]error // by the name of a store
 }
 
-func (w *writing) put(ctx context.Context, key string, content []byte) error {
+// inMemory is the content of a small object.
+func inMemory(content []byte) *io.SectionReader {
+	return io.NewSectionReader(bytes.NewReader(content), 0, int64(len(content)))
+}
+
+func (w *writing) put(ctx context.Context, key string, content *io.SectionReader) error {
 	errs := make([]error, len(w.shelf.Stores))
 	var all sync.WaitGroup
 	for i, s := range w.shelf.Stores {
@@ -95,6 +100,13 @@ func (w *writing) put(ctx context.Context, key string, content []byte) error {
 	return nil
 }
 
+// whole reports that no store was left out.
+func (w *writing) whole() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.left) == 0
+}
+
 func (w *writing) out(s Store) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -112,8 +124,8 @@ func (w *writing) leave(s Store, err error) {
 
 // putSame writes an object that may be there already, whole, from an attempt whose
 // answer was lost.
-func putSame(ctx context.Context, s store.Store, key string, content []byte) error {
-	err := s.Put(ctx, key, bytes.NewReader(content))
+func putSame(ctx context.Context, s store.Store, key string, content *io.SectionReader) error {
+	err := s.Put(ctx, key, io.NewSectionReader(content, 0, content.Size()))
 	if !errors.Is(err, store.ErrExists) {
 		return err
 	}
@@ -121,7 +133,8 @@ func putSame(ctx context.Context, s store.Store, key string, content []byte) err
 	if readErr != nil {
 		return readErr
 	}
-	if !bytes.Equal(there, content) {
+	same, readErr := io.ReadAll(io.NewSectionReader(content, 0, content.Size()))
+	if readErr != nil || !bytes.Equal(there, same) {
 		return err
 	}
 	return nil

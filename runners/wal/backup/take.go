@@ -178,7 +178,7 @@ func (t *taking) commit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return t.writing.put(ctx, t.writing.shelf.ManifestKey(t.manifest.ID), content)
+	return t.writing.put(ctx, t.writing.shelf.ManifestKey(t.manifest.ID), inMemory(content))
 }
 
 // earlier looks for what need not be written again: the newest complete backup, and
@@ -409,7 +409,7 @@ func (t *taking) collect(ctx context.Context, pieces <-chan *piece) (err error) 
 		if err := t.settle(p, g); err != nil {
 			return err
 		}
-		if g != nil && g.stored.Len() >= packSize {
+		if g != nil && g.stored.size >= packSize {
 			upload(g)
 			g = nil
 		}

@@ -53,6 +53,7 @@ type Config struct {
 type Stats struct {
 	Segments atomic.Int64 // whole ones
 	Partials atomic.Int64
+	Lost     atomic.Int64  // times that the server no longer had what came next
 	Bytes    atomic.Int64  // of WAL
 	Flushed  atomic.Uint64 // the position up to which the stores have it
 }
@@ -93,12 +94,21 @@ func (e *LostError) Unwrap() error { return e.Err }
 
 // Hint is what a person can try.
 func (e *LostError) Hint() string {
-	return "archive_command may have brought it; drop the slot to begin anew from now on, and take a full backup: recovery cannot pass a gap"
+	return "archive_command may have brought it, skytools wal gaps says; if not, take a backup: recovery cannot pass a gap. A higher max_slot_wal_keep_size keeps more for a receiver that was away"
 }
 
-// Run receives until ctx ends, or something fails.
+// Run receives until ctx ends, or something fails. WAL that the server no longer has is
+// said once, as an error in the log, and passed by: to wait for it would lose what
+// comes, too. Source: design/wal.md, R22.
 func (r *Receiver) Run(ctx context.Context) error {
 	err := r.run(ctx)
+	if lost := (*LostError)(nil); errors.As(err, &lost) {
+		r.Stats.Lost.Add(1)
+		r.Log.Error("WAL is lost to this receiver, which begins anew with a new slot", "slot", r.Slot, "error", err, "try", lost.Hint())
+		if err = r.renew(ctx); err == nil {
+			err = r.run(ctx)
+		}
+	}
 	if ctx.Err() != nil && (err == nil || errors.Is(err, ctx.Err())) {
 		return nil
 	}
@@ -178,6 +188,23 @@ func (r *Receiver) reserve(ctx context.Context, dsn string) (sql.LSN, error) {
 		return 0, &LostError{Err: fmt.Errorf("slot %s is %s", r.Slot, cmp.Or(found[0].Status, "not in use"))}
 	}
 	return sql.ParseLSN(found[0].Restart)
+}
+
+// renew drops the slot whose WAL is gone, so that the next one begins where the server is.
+func (r *Receiver) renew(ctx context.Context) error {
+	dsn, err := r.DSN(ctx)
+	if err != nil {
+		return err
+	}
+	conn, err := pg.Replicate(ctx, dsn, pg.Options{App: "skytools receive"})
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if err := conn.DropSlot(ctx, r.Slot); err != nil && pg.Code(err) != "42704" { // undefined_object
+		return fmt.Errorf("drop slot %s, whose WAL is gone: %w", r.Slot, err)
+	}
+	return nil
 }
 
 // A slot is what the server says of it. Restart is empty once its WAL is gone.

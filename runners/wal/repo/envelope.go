@@ -10,6 +10,7 @@ import (
 	"hash"
 	"io"
 	"os"
+	"sync"
 
 	"filippo.io/age"
 
@@ -78,6 +79,16 @@ type object struct {
 	at     io.ReaderAt
 	size   int64
 	close  func() error
+	reuse  *bytes.Buffer // where at is in memory
+}
+
+// done says that every store has taken the object and nobody reads it any more. A request
+// that has failed may still be sending what it has read.
+func (o *object) done() {
+	if o.reuse != nil {
+		buffers.Put(o.reuse)
+		o.reuse, o.at = nil, nil
+	}
 }
 
 func (o *object) body() io.ReadSeeker { return io.NewSectionReader(o.at, 0, o.size) }
@@ -86,17 +97,23 @@ func (o *object) body() io.ReadSeeker { return io.NewSectionReader(o.at, 0, o.si
 // temporary file that nobody else can open.
 const inMemory = 64 << 20
 
+// buffers go from file to file: fresh memory costs more than what is done with it.
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
 // seal encodes a file. The caller closes what it gets.
 func (r *Repo) seal(system uint64, n segment.Name, file io.Reader, size int64) (*object, error) {
 	o := &object{header: Header{Format: format, System: system, Name: n.String(), Codec: r.Codec, Age: len(r.Recipients) > 0, Size: size}}
 	if size <= inMemory {
-		buffer := bytes.NewBuffer(make([]byte, HeaderSize, HeaderSize+size/4))
+		buffer := buffers.Get().(*bytes.Buffer)
+		buffer.Reset()
+		buffer.Grow(int(HeaderSize + size/4))
+		buffer.Write(make([]byte, HeaderSize))
 		head, err := r.encode(o, buffer, file)
 		if err != nil {
 			return nil, err
 		}
 		copy(buffer.Bytes(), head)
-		o.at, o.close = bytes.NewReader(buffer.Bytes()), func() error { return nil }
+		o.at, o.reuse, o.close = bytes.NewReader(buffer.Bytes()), buffer, func() error { return nil }
 		return o, nil
 	}
 	temp, err := os.CreateTemp("", "skytools-wal-*")

@@ -99,6 +99,9 @@ func (r *Repo) put(ctx context.Context, system uint64, n segment.Name, upTo sql.
 		where = fmt.Sprintf("%s%016X-%.16s.partial", partials(system, n), uint64(upTo), sealed.header.SHA256)
 	}
 	owed, err := r.everywhere(ctx, func(ctx context.Context, s Store) error { return r.putOne(ctx, s, where, n, sealed) })
+	if err == nil && len(owed) == 0 {
+		sealed.done()
+	}
 	if err == nil && n.Kind == segment.History {
 		r.settle(system, n.Timeline)
 	}

@@ -220,6 +220,7 @@ func loopsOf(set *spec.Set, f *runFlags, log hclog.Logger) ([]group.Loop, []prom
 		}
 		s := &receive.Stats{}
 		counter("received_segments_total", "Segments received whole and archived.", name, func() float64 { return float64(s.Segments.Load()) })
+		counter("received_wal_lost_total", "Times that the server no longer had the WAL that came next.", name, func() float64 { return float64(s.Lost.Load()) })
 		counter("received_bytes_total", "Bytes of WAL received.", name, func() float64 { return float64(s.Bytes.Load()) })
 		add("receive", name, x.Of, "receive "+x.Name, func(ctx context.Context) error {
 			return advised(receive.New(receive.Config{
