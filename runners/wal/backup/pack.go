@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	"filippo.io/age"
 	"github.com/klauspost/compress/zstd"
@@ -90,11 +91,13 @@ func (g *growing) put(ctx context.Context, w *writing, id ID) (Pack, error) {
 type Extent struct{ Offset, Length int64 }
 
 // ReadPack reads a stretch of a pack from the first store where use accepts it. use
-// may be called several times.
+// may be called several times, and must not keep the content.
 func (s *Shelf) ReadPack(ctx context.Context, p Pack, e Extent, use func(content []byte) error) error {
 	key := s.packKey(p.Backup, p.N)
+	room := extents.Get().(*[]byte)
+	defer extents.Put(room)
 	return s.first(ctx, key, func(from store.Store) error {
-		content, err := s.readExtent(ctx, from, key, p.Size, e)
+		content, err := s.readExtent(ctx, from, key, p.Size, e, room)
 		if err != nil {
 			return err
 		}
@@ -102,15 +105,22 @@ func (s *Shelf) ReadPack(ctx context.Context, p Pack, e Extent, use func(content
 	})
 }
 
+// extents are what stretches of packs are read into.
+var extents = sync.Pool{New: func() any { return new([]byte) }}
+
 // readExtent reads a stretch from one store. Where there are identities, a pack that
 // begins as age files do is decrypted.
-func (s *Shelf) readExtent(ctx context.Context, from store.Store, key string, size int64, e Extent) ([]byte, error) {
+func (s *Shelf) readExtent(ctx context.Context, from store.Store, key string, size int64, e Extent, room *[]byte) ([]byte, error) {
 	head, err := read(ctx, from, key, 0, min(size, ageHead))
 	if err != nil {
 		return nil, err
 	}
 	if !bytes.HasPrefix(head, []byte("age-encryption.org/")) {
-		return exactly(e, func() ([]byte, error) { return read(ctx, from, key, e.Offset, e.Length) })
+		return exactly(e, func() ([]byte, error) {
+			content, err := readInto(ctx, from, key, e.Offset, e.Length, *room)
+			*room = content[:0]
+			return content, err
+		})
 	}
 	if len(s.Identities) == 0 {
 		return nil, errNoIdentity
@@ -121,7 +131,10 @@ func (s *Shelf) readExtent(ctx context.Context, from store.Store, key string, si
 		return nil, fmt.Errorf("decrypt: %w", err)
 	}
 	return exactly(e, func() ([]byte, error) {
-		content := make([]byte, e.Length)
+		if int64(cap(*room)) < e.Length {
+			*room = make([]byte, e.Length)
+		}
+		content := (*room)[:e.Length]
 		n, err := plain.ReadAt(content, e.Offset)
 		if err == io.EOF {
 			err = nil

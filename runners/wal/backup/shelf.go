@@ -141,6 +141,11 @@ func putSame(ctx context.Context, s store.Store, key string, content *io.Section
 }
 
 func read(ctx context.Context, s store.Store, key string, offset, length int64) ([]byte, error) {
+	return readInto(ctx, s, key, offset, length, nil)
+}
+
+// readInto uses the room where it is large enough.
+func readInto(ctx context.Context, s store.Store, key string, offset, length int64, room []byte) ([]byte, error) {
 	r, err := s.Get(ctx, key, offset, length)
 	if err != nil {
 		return nil, err
@@ -149,7 +154,10 @@ func read(ctx context.Context, s store.Store, key string, offset, length int64) 
 		content, err := io.ReadAll(r)
 		return content, errors.Join(err, r.Close())
 	}
-	content := make([]byte, length)
+	if int64(cap(room)) < length {
+		room = make([]byte, length)
+	}
+	content := room[:length]
 	n, err := io.ReadFull(r, content)
 	if err == io.EOF || err == io.ErrUnexpectedEOF { // whoever knows how much there should be looks
 		err = nil

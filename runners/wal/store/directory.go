@@ -98,6 +98,9 @@ func (d *directory) write(ctx context.Context, name string, body io.ReadSeeker) 
 			os.Remove(f.Name())
 		}
 	}()
+	if err = d.give(f.Name()); err != nil {
+		return "", err
+	}
 	if _, err = io.Copy(f, contextReader{ctx, body}); err != nil {
 		return "", err
 	}
@@ -105,6 +108,20 @@ func (d *directory) write(ctx context.Context, name string, body io.ReadSeeker) 
 		return "", err
 	}
 	return f.Name(), f.Close()
+}
+
+// give makes what root has made the root directory's owner's: a server that archives into
+// the same store could not read it otherwise. Source: design/wal.md, R54.
+func (d *directory) give(name string) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	info, err := os.Stat(d.root)
+	if err != nil {
+		return err
+	}
+	owner := info.Sys().(*syscall.Stat_t)
+	return os.Lchown(name, int(owner.Uid), int(owner.Gid))
 }
 
 // makeParent makes the directories of a key and sees to it that their names last.
@@ -120,7 +137,11 @@ func (d *directory) makeParent(key string) error {
 		if _, done := d.settled.Load(dir); done {
 			continue
 		}
-		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		err := os.Mkdir(dir, 0o700)
+		if err == nil {
+			err = d.give(dir)
+		}
+		if err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
 		if err := syncDirectory(above); err != nil {
@@ -347,6 +368,9 @@ func (d *directory) swap(ctx context.Context, key, version string, body io.ReadS
 		return "", err
 	}
 	defer unlock()
+	if err := d.give(filepath.Join(d.root, ".lock")); err != nil {
+		return "", err
+	}
 	switch now, err := d.stat(key); {
 	case errors.Is(err, ErrNotExist) && version == "":
 	case errors.Is(err, ErrNotExist):

@@ -32,6 +32,40 @@ func TestDirectory(t *testing.T) {
 	noLitter(t, root)
 }
 
+// What root writes belongs to whom the store belongs.
+func TestDirectoryOwner(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give files away")
+	}
+	root := t.TempDir()
+	if err := os.Chown(root, 12345, 12346); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, store.Config{URL: "file://" + root})
+	if err := s.Put(t.Context(), "a/b/c", strings.NewReader("x")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Swap(t.Context(), "a/lease", "", strings.NewReader("y")); err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	filepath.WalkDir(root, func(path string, entry os.DirEntry, err error) error {
+		info, err := entry.Info()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if owner := info.Sys().(*syscall.Stat_t); owner.Uid != 12345 || owner.Gid != 12346 {
+			t.Errorf("%s belongs to %d:%d", path, owner.Uid, owner.Gid)
+		}
+		seen++
+		return nil
+	})
+	if seen < 6 {
+		t.Errorf("%d files and directories", seen)
+	}
+}
+
 // noLitter looks for what writers should have removed.
 func noLitter(t *testing.T, root string) {
 	t.Helper()
