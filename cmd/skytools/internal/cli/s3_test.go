@@ -1,0 +1,119 @@
+package cli
+
+import (
+	"fmt"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	agekey "filippo.io/age"
+	"github.com/johannesboyne/gofakes3"
+	"github.com/johannesboyne/gofakes3/backend/s3mem"
+
+	"github.com/skytools-go/skytools/runners/wal/backup/backuptest"
+	"github.com/skytools-go/skytools/sql/sandbox"
+)
+
+// TestBucket: from nothing to a proven restore to a moment, from a bucket alone, as the
+// README tells it.
+func TestBucket(t *testing.T) {
+	t.Parallel()
+	backend := s3mem.New()
+	if err := backend.CreateBucket("backups"); err != nil {
+		t.Fatal(err)
+	}
+	s3 := httptest.NewServer(gofakes3.New(backend).Server())
+	t.Cleanup(s3.Close)
+	identity, err := agekey.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := backuptest.Start(t)
+
+	// All that the server's user needs: the program, the YAML and the key.
+	host := backuptest.Dir(t, "host")
+	program := filepath.Join(host, "skytools")
+	if err := copyProgram(os.Args[0], program); err != nil {
+		t.Fatal(err)
+	}
+	give := func(name, content string) {
+		t.Helper()
+		name = filepath.Join(host, name)
+		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := sandbox.Give(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	give("age.key", identity.String()+"\n")
+	give("shop.yaml", fmt.Sprintf(`skytools: 1
+cluster: shop
+databases: {hub: {dsn: {env: HUB_DSN}}}
+archives:
+  wal:
+    of: hub
+    stores: [{url: "s3://backups/shop?region=us-east-1&path_style=true&endpoint=%s", access_key: {env: S3_KEY}, secret_key: {env: S3_SECRET}}]
+    encrypt: {recipients: [%s], identity: {file: %s}}
+    wal: {settings: by_hand}
+    retention: {window: 14d}
+    drill: {scratch: %s, checks: ["postgres: select count(*) = 6200 from orders"]}
+`, url.QueryEscape(s3.URL), identity.Recipient(), filepath.Join(host, "age.key"), backuptest.Dir(t, "scratch")))
+	secrets := []string{"SKYTOOLS_EXEC=1", "HUB_DSN=" + c.DSN("postgres"), "S3_KEY=key", "S3_SECRET=hunter2"}
+	f := &field{T: t, dir: host, env: append(os.Environ(), secrets...)}
+	var environment strings.Builder
+	for _, s := range secrets {
+		name, value, _ := strings.Cut(s, "=")
+		fmt.Fprintf(&environment, `%s="%s" `, name, value)
+	}
+	command := func(what string) string {
+		return fmt.Sprintf("%s%s wal %s -s %s", &environment, program, what, filepath.Join(host, "shop.yaml"))
+	}
+	c.Fill("orders", 1)
+	f.skytools(0, "wal", "init", "wal")
+	c.Exec(fmt.Sprintf("alter system set archive_command = '%s'", strings.ReplaceAll(command("push wal %p"), "'", "''")))
+	c.Exec("select pg_reload_conf()")
+	contains := func(got string, wants ...string) {
+		t.Helper()
+		for _, want := range wants {
+			if !strings.Contains(got, want) {
+				t.Errorf("no %q in:\n%s", want, got)
+			}
+		}
+	}
+	contains(f.skytools(0, "wal", "prove", "wal"), "is in every required store")
+	contains(f.skytools(0, "backup", "wal"), " new; ")
+	c.Exec("create table later as select 1 as i; select pg_sleep(2.1)")
+	moment := backuptest.One[string](c, "select to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')")
+	c.Exec("drop table orders; insert into later select 2; select pg_switch_wal()")
+	contains(f.skytools(0, "wal", "prove", "wal"), "is in every required store")
+
+	contains(f.skytools(0, "restore", "wal", "--preview", "--time", moment), "target     the time "+moment[:19], "full, ended ")
+	to := filepath.Join(backuptest.Dir(t, "restored"), "data")
+	f.skytools(0, "restore", "wal", "--to", to, "--time", moment, "--restore-command", command("get wal %f %p"))
+	server, err := sandbox.Start(t.Context(), sandbox.Options{Data: to})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Stop() })
+	r := c.At(server)
+	r.Recovered()
+	if got := backuptest.One[string](r, "select (select count(*) from orders) || ' ' || (select count(*) from later)"); got != "6200 1" {
+		t.Errorf("orders and later have %s rows", got)
+	}
+	contains(f.skytools(0, "drill", "wal", "--time", moment, "--restore-command", command("get wal %f %p"), "--bins", c.Install.Bin), "is proven")
+	contains(f.skytools(0, "verify", "--deep"), "1 backup", "0 problems, 0 gaps")
+
+	// A bucket that is gone is said to be, and ends no recovery early.
+	s3.Close()
+	began := time.Now()
+	got := f.skytools(1, "backup", "list", "wal")
+	contains(got, "s3://backups/shop")
+	if strings.Contains(got, "hunter2") || time.Since(began) > time.Minute {
+		t.Errorf("after %s: %s", time.Since(began), got)
+	}
+}
