@@ -51,6 +51,9 @@ func TestDirectoryOwner(t *testing.T) {
 	}
 	seen := 0
 	filepath.WalkDir(root, func(path string, entry os.DirEntry, err error) error {
+		if err != nil {
+			t.Fatal(err)
+		}
 		info, err := entry.Info()
 		if err != nil {
 			t.Fatal(err)
