@@ -78,7 +78,7 @@ files() {
 	# file, with the pack, offset and length there, and position, length and name of the file.
 	awk '
 		function value(name, m) {
-			if (!match($0, "\"" name "\":\"?[^\",}]*")) return ""
+			if (!match($0, "\"" name "\":(\"[^\"]*|[^\",}]*)")) return ""
 			m = substr($0, RSTART, RLENGTH)
 			sub(/^"[^"]*":"?/, "", m)
 			return m
@@ -89,6 +89,7 @@ files() {
 			for (i = 1; i <= 64; i++) digit[substr(digits, i, 1)] = i - 1
 		}
 		!/^\{"file":/ { next }
+		/^\{"file":\{"path":"[^"]*\\/ { print "left out, for its name: " substr($0, 10, 200) >"/dev/stderr"; next }
 		/"dir":true/ { print "dir", value("path"); next }
 		{
 			name = value("path"); size = value("size") + 0; text = value("frames"); gsub(/=/, "", text)
@@ -109,7 +110,8 @@ files() {
 	sed -n 's/^frame //p' "$work/all" | sort -k1n -k2n | awk '
 		function piece() { if (name != "") print "piece", from, position - from, name }
 		{
-			path = $6
+			path = $0
+			for (i = 1; i <= 5; i++) sub(/^[^ ]* /, "", path)
 			if ($1 != pack || $2 != end) { piece(); name = ""; print "stretch", $1, $2; pack = $1 }
 			if (path != name || $4 != position) { piece(); name = path; from = $4 }
 			position = $4 + $5; end = $2 + $3
@@ -130,7 +132,7 @@ files() {
 		read -r word pack offset <"$work/next"
 	done
 	find "$to/" "$to".* -type f -exec chmod 600 {} + 2>/dev/null || true
-	sed -n 's/.*{"file":{"path":"\([^"]*\)","size":\([0-9]*\).*/\2 \1/p' "$work/lines" | grep -v ' tablespace_map$' | sort >"$work/want"
+	sed -n 's/.*{"file":{"path":"\([^"\\]*\)","size":\([0-9]*\).*/\2 \1/p' "$work/lines" | grep -v ' tablespace_map$' | sort >"$work/want"
 	find -L "$to" -type f -printf '%s %P\n' | sort | comm -13 - "$work/want" >"$work/wrong"
 	[ -s "$work/wrong" ] && die "should be of these sizes and are not: $(head -n 5 "$work/wrong")"
 	touch "$to/recovery.signal"

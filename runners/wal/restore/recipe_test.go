@@ -32,6 +32,13 @@ func TestRecipe(t *testing.T) {
 	c.Exec(fmt.Sprintf("create tablespace space location '%s'", backuptest.Dir(t, "space")))
 	c.Fill("large", 3)
 	c.Exec("create table ledger tablespace space as select i from generate_series(1, 1000) i")
+	odd := map[string]string{"a note, {of} mine": "do not lose this\n", `back\slash`: "this is left out, and said\n"}
+	for name, content := range odd {
+		name = filepath.Join(c.Dir, "data", name)
+		if err := errors.Join(os.WriteFile(name, []byte(content), 0o600), sandbox.Give(name)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	c.Take(shelf, c.Options())
 	c.Exec("update large set n = -n where n % 5000 = 0; insert into ledger select 0")
 	m := c.Take(shelf, c.Options())
@@ -67,8 +74,12 @@ func TestRecipe(t *testing.T) {
 	if out, err := run("list", store); err != nil || len(out) < 2*42 {
 		t.Errorf("list: %v\n%s", err, out)
 	}
-	if out, err := run("files", store, string(m.ID), to); err != nil {
+	out, err := run("files", store, string(m.ID), to)
+	if err != nil || !strings.Contains(out, "left out, for its name: ") || strings.Count(out, "\n") != 2 {
 		t.Fatalf("files: %v\n%s", err, out)
+	}
+	if got, err := os.ReadFile(filepath.Join(to, "a note, {of} mine")); err != nil || string(got) != odd["a note, {of} mine"] {
+		t.Errorf("the note is %q, %v", got, err)
 	}
 	if out, err := run("files", store, string(m.ID), to); err == nil {
 		t.Errorf("a second time into the same directory: %s", out)
