@@ -85,15 +85,7 @@ func TestDrill(t *testing.T) {
 		t.Errorf("without WAL: %v", err)
 	}
 	o.Command = "cp " + c.WAL + "/%f %p"
-	pack := filepath.Join(store, "e", c.System, "pack", string(m.ID), "00000")
-	content, err := os.ReadFile(pack)
-	if err != nil {
-		t.Fatal(err)
-	}
-	content[len(content)/2] ^= 1
-	if err := os.WriteFile(pack, content, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	backuptest.Damage(t, filepath.Join(store, "e", c.System, "pack", string(m.ID), "00000"))
 	if r, err := drill.Run(t.Context(), shelf, wal{}, o); !errors.As(err, &failed) || failed.Stage != "restore" || r.OK {
 		t.Errorf("with a damaged pack: %+v, %v", r, err)
 	}

@@ -84,15 +84,7 @@ func TestRecipe(t *testing.T) {
 	if out, err := run("files", store, string(m.ID), to); err == nil {
 		t.Errorf("a second time into the same directory: %s", out)
 	}
-	pack := filepath.Join(store, "e", c.System, "pack", string(m.ID), "00000")
-	whole, err := os.ReadFile(pack)
-	if err != nil {
-		t.Fatal(err)
-	}
-	whole[len(whole)/2] ^= 1
-	if err := os.WriteFile(pack, whole, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	backuptest.Damage(t, filepath.Join(store, "e", c.System, "pack", string(m.ID), "00000"))
 	if out, err := run("files", store, string(m.ID), to+"2"); err == nil || !strings.Contains(out, "00000 is damaged") {
 		t.Errorf("from a damaged pack: %v %s", err, out)
 	}

@@ -44,18 +44,10 @@ archives:
 		t.Fatal(err)
 	}
 	c.Fill("orders", 1)
-	contains := func(got string, wants ...string) {
-		t.Helper()
-		for _, want := range wants {
-			if !strings.Contains(got, want) {
-				t.Errorf("no %q in:\n%s", want, got)
-			}
-		}
-	}
-	contains(f.skytools(0, "wal", "prove", "wal"), " is in every required store, ")
-	contains(f.skytools(10, "wal", "prove", "wal", "--limit", "1ns"), "has not arrived within", "archive")
-	contains(f.skytools(0, "backup", "--full", "--label", "before the sale"), " new; ")
-	contains(f.skytools(0, "backup", "wal"), " new; ")
+	f.contains(f.skytools(0, "wal", "prove", "wal"), " is in every required store, ")
+	f.contains(f.skytools(10, "wal", "prove", "wal", "--limit", "1ns"), "has not arrived within", "archive")
+	f.contains(f.skytools(0, "backup", "--full", "--label", "before the sale"), " new; ")
+	f.contains(f.skytools(0, "backup", "wal"), " new; ")
 	var list []backupLine
 	if err := json.Unmarshal([]byte(f.skytools(0, "backup", "list", "--format", "json")), &list); err != nil {
 		t.Fatal(err)
@@ -64,46 +56,38 @@ archives:
 		t.Fatalf("listed: %+v", list)
 	}
 	first, second := string(list[0].ID), string(list[1].ID)
-	contains(f.skytools(0, "backup", "list"), first+"  full", "before the sale")
-	contains(f.skytools(0, "backup", "hold", "wal", first, "--because", "audit 2026"), "is held")
-	contains(f.skytools(0, "backup", "show", "wal", first), "held", "audit 2026", "PostgreSQL ")
+	f.contains(f.skytools(0, "backup", "list"), first+"  full", "before the sale")
+	f.contains(f.skytools(0, "backup", "hold", "wal", first, "--because", "audit 2026"), "is held")
+	f.contains(f.skytools(0, "backup", "show", "wal", first), "held", "audit 2026", "PostgreSQL ")
 	f.skytools(2, "backup", "hold", "wal", first)
-	contains(f.skytools(1, "backup", "show", "wal", "1999"), "no backup 1999")
-	contains(f.skytools(0, "backup", "expire", "--dry-run"), "kept: held", "the newest", "Would be done: 0 expired")
+	f.contains(f.skytools(1, "backup", "show", "wal", "1999"), "no backup 1999")
+	f.contains(f.skytools(0, "backup", "expire", "--dry-run"), "kept: held", "the newest", "Would be done: 0 expired")
 
 	fetch := "cp " + c.WAL + "/%f %p"
-	contains(f.skytools(0, "drill", "--restore-command", fetch, "--bins", c.Install.Bin), second+" is proven", "1 check")
-	contains(f.skytools(0, "backup", "show", "wal", second), "proven")
+	f.contains(f.skytools(0, "drill", "--restore-command", fetch, "--bins", c.Install.Bin), second+" is proven", "1 check")
+	f.contains(f.skytools(0, "backup", "show", "wal", second), "proven")
 
-	contains(f.skytools(0, "restore", "--preview"), "backup     "+second, "timelines  1")
-	contains(f.skytools(1, "restore", "--preview", "--time", "2020-01-01T00:00:00Z"), "no backup leads to the time")
+	f.contains(f.skytools(0, "restore", "--preview"), "backup     "+second, "timelines  1")
+	f.contains(f.skytools(1, "restore", "--preview", "--time", "2020-01-01T00:00:00Z"), "no backup leads to the time")
 	f.skytools(2, "restore", "--preview", "--time", "2020-01-01 00:00:00")
 	f.skytools(2, "restore")
 	to := filepath.Join(scratch, "data")
-	contains(f.skytools(0, "restore", "wal", "--to", to, "--backup", first), first+" is in "+to)
+	f.contains(f.skytools(0, "restore", "wal", "--to", to, "--backup", first), first+" is in "+to)
 	conf, err := os.ReadFile(filepath.Join(to, "postgresql.auto.conf"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	contains(string(conf), "restore_command = '''", "wal get ''wal'' %f %p --spec", "archive_mode = 'off'")
-	contains(f.skytools(1, "restore", "wal", "--to", to), "not empty")
-	contains(f.skytools(0, "restore", "wal", "--to", to, "--delta"), " were there")
+	f.contains(string(conf), "restore_command = '''", "wal get ''wal'' %f %p --spec", "archive_mode = 'off'")
+	f.contains(f.skytools(1, "restore", "wal", "--to", to), "not empty")
+	f.contains(f.skytools(0, "restore", "wal", "--to", to, "--delta"), " were there")
 	if out, err := exec.Command(filepath.Join(c.Install.Bin, "pg_controldata"), to).CombinedOutput(); err != nil {
 		t.Errorf("%v: %s", err, out)
 	}
 
-	contains(f.skytools(0, "verify", "--deep"), "2 backups", "0 problems, 0 gaps")
-	pack := filepath.Join(one, "e", c.System, "pack", first, "00000")
-	content, err := os.ReadFile(pack)
-	if err != nil {
-		t.Fatal(err)
-	}
-	content[len(content)/2] ^= 1
-	if err := os.WriteFile(pack, content, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	contains(f.skytools(10, "verify"), "pack/"+first+"/00000", "damaged")
-	contains(f.skytools(0, "verify", "--repair"), "damaged, repaired")
+	f.contains(f.skytools(0, "verify", "--deep"), "2 backups", "0 problems, 0 gaps")
+	backuptest.Damage(t, filepath.Join(one, "e", c.System, "pack", first, "00000"))
+	f.contains(f.skytools(10, "verify"), "pack/"+first+"/00000", "damaged")
+	f.contains(f.skytools(0, "verify", "--repair"), "damaged, repaired")
 	f.skytools(0, "verify")
 
 	// Without any backup, the first one is due at once.
@@ -120,7 +104,7 @@ archives:
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-	contains(f.skytools(0, "backup", "list"), "  full ")
+	f.contains(f.skytools(0, "backup", "list"), "  full ")
 	p.end(syscall.SIGTERM)
 	if code := p.ProcessState.ExitCode(); code != 0 {
 		t.Errorf("run ended with %d", code)

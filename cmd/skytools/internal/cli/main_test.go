@@ -104,6 +104,16 @@ func (f *field) skytools(code int, args ...string) string {
 	return string(out)
 }
 
+// contains fails the test unless an output has all of these.
+func (f *field) contains(got string, wants ...string) {
+	f.Helper()
+	for _, want := range wants {
+		if !strings.Contains(got, want) {
+			f.Errorf("no %q in:\n%s", want, got)
+		}
+	}
+}
+
 // A process is a "skytools run" in the background.
 type process struct {
 	*exec.Cmd

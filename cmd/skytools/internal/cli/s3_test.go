@@ -77,22 +77,14 @@ archives:
 	f.skytools(0, "wal", "init", "wal")
 	c.Exec(fmt.Sprintf("alter system set archive_command = '%s'", strings.ReplaceAll(command("push wal %p"), "'", "''")))
 	c.Exec("select pg_reload_conf()")
-	contains := func(got string, wants ...string) {
-		t.Helper()
-		for _, want := range wants {
-			if !strings.Contains(got, want) {
-				t.Errorf("no %q in:\n%s", want, got)
-			}
-		}
-	}
-	contains(f.skytools(0, "wal", "prove", "wal"), "is in every required store")
-	contains(f.skytools(0, "backup", "wal"), " new; ")
+	f.contains(f.skytools(0, "wal", "prove", "wal"), "is in every required store")
+	f.contains(f.skytools(0, "backup", "wal"), " new; ")
 	c.Exec("create table later as select 1 as i; select pg_sleep(2.1)")
 	moment := backuptest.One[string](c, "select to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')")
 	c.Exec("drop table orders; insert into later select 2; select pg_switch_wal()")
-	contains(f.skytools(0, "wal", "prove", "wal"), "is in every required store")
+	f.contains(f.skytools(0, "wal", "prove", "wal"), "is in every required store")
 
-	contains(f.skytools(0, "restore", "wal", "--preview", "--time", moment), "target     the time "+moment[:19], "full, ended ")
+	f.contains(f.skytools(0, "restore", "wal", "--preview", "--time", moment), "target     the time "+moment[:19], "full, ended ")
 	to := filepath.Join(backuptest.Dir(t, "restored"), "data")
 	f.skytools(0, "restore", "wal", "--to", to, "--time", moment, "--restore-command", command("get wal %f %p"))
 	server, err := sandbox.Start(t.Context(), sandbox.Options{Data: to})
@@ -105,14 +97,14 @@ archives:
 	if got := backuptest.One[string](r, "select (select count(*) from orders) || ' ' || (select count(*) from later)"); got != "6200 1" {
 		t.Errorf("orders and later have %s rows", got)
 	}
-	contains(f.skytools(0, "drill", "wal", "--time", moment, "--restore-command", command("get wal %f %p"), "--bins", c.Install.Bin), "is proven")
-	contains(f.skytools(0, "verify", "--deep"), "1 backup", "0 problems, 0 gaps")
+	f.contains(f.skytools(0, "drill", "wal", "--time", moment, "--restore-command", command("get wal %f %p"), "--bins", c.Install.Bin), "is proven")
+	f.contains(f.skytools(0, "verify", "--deep"), "1 backup", "0 problems, 0 gaps")
 
 	// A bucket that is gone is said to be, and ends no recovery early.
 	s3.Close()
 	began := time.Now()
 	got := f.skytools(1, "backup", "list", "wal")
-	contains(got, "s3://backups/shop")
+	f.contains(got, "s3://backups/shop")
 	if strings.Contains(got, "hunter2") || time.Since(began) > time.Minute {
 		t.Errorf("after %s: %s", time.Since(began), got)
 	}

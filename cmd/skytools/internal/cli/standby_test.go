@@ -33,22 +33,14 @@ func TestStandbyCommands(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	contains := func(got string, wants ...string) {
-		t.Helper()
-		for _, want := range wants {
-			if !strings.Contains(got, want) {
-				t.Errorf("no %q in:\n%s", want, got)
-			}
-		}
-	}
 	data := filepath.Join(place, "data")
 	t.Cleanup(func() { end(t, data) })
 	write(c.DSN("postgres"), fmt.Sprintf("b: {of: hub, dsn: %q, data_dir: %s, archive: wal, settings: {unix_socket_directories: %s}}", second, data, place))
 	c.Fill("orders", 1)
 	fetch := "cp " + c.WAL + "/%f %p"
-	contains(f.skytools(1, "standby", "create", "b", "--restore-command", fetch), "no backup leads to the latest", "skytools backup list")
+	f.contains(f.skytools(1, "standby", "create", "b", "--restore-command", fetch), "no backup leads to the latest", "skytools backup list")
 	f.skytools(0, "backup")
-	contains(f.skytools(0, "standby", "create", "b", "--restore-command", fetch), "b is in "+data, "from backup ", "It follows its primary.")
+	f.contains(f.skytools(0, "standby", "create", "b", "--restore-command", fetch), "b is in "+data, "from backup ", "It follows its primary.")
 	var states []standby.State
 	if err := json.Unmarshal([]byte(f.skytools(0, "standby", "status", "--format", "json")), &states); err != nil {
 		t.Fatal(err)
@@ -58,15 +50,15 @@ func TestStandbyCommands(t *testing.T) {
 	}
 
 	c.Kill()
-	contains(f.skytools(0, "standby", "promote", "b", "--yes"), "b is a primary, on timeline 2 after 1")
-	contains(f.skytools(1, "standby", "promote", "b", "--yes"), "no standby")
+	f.contains(f.skytools(0, "standby", "promote", "b", "--yes"), "b is a primary, on timeline 2 after 1")
+	f.contains(f.skytools(1, "standby", "promote", "b", "--yes"), "no standby")
 	old := filepath.Join(c.Dir, "data")
 	t.Cleanup(func() { end(t, old) })
 	write(second, fmt.Sprintf("a: {of: hub, dsn: %q, data_dir: %s, archive: wal, settings: {unix_socket_directories: %s}}", c.DSN("postgres"), old, c.Dir))
-	contains(f.skytools(0, "standby", "rewind", "a", "--yes", "--restore-command", fetch), "a was taken back by ", "It follows its primary.")
-	contains(f.skytools(0, "standby", "status"), "a        standby  2 ", "(streaming)")
+	f.contains(f.skytools(0, "standby", "rewind", "a", "--yes", "--restore-command", fetch), "a was taken back by ", "It follows its primary.")
+	f.contains(f.skytools(0, "standby", "status"), "a        standby  2 ", "(streaming)")
 	c.At(c.Server).Exec("select count(*) from orders")
-	contains(f.skytools(0, "standby", "drop", "a", "--yes", "--stop", "--remove-data", "--format", "json"), `"slot_dropped": true`, `"data_removed": true`)
+	f.contains(f.skytools(0, "standby", "drop", "a", "--yes", "--stop", "--remove-data", "--format", "json"), `"slot_dropped": true`, `"data_removed": true`)
 }
 
 // end stops the server in a data directory, if there is one.

@@ -59,6 +59,19 @@ func Dir(t testing.TB, name string) string {
 	return above
 }
 
+// Damage turns a bit over in the middle of a file.
+func Damage(t testing.TB, path string) {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content[len(content)/2] ^= 1
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Exec runs SQL as the superuser.
 func (c *Cluster) Exec(text string) {
 	c.t.Helper()
