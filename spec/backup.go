@@ -30,11 +30,15 @@ func (b *ArchiveBackup) fields() []Field[ArchiveBackup] {
 
 // Retention says which backups and which WAL an archive keeps.
 type Retention struct {
-	Window  Duration `json:"window,omitempty"`
-	MinFull int      `json:"min_full,omitempty"`
-	Weekly  int      `json:"weekly,omitempty"`
-	Monthly int      `json:"monthly,omitempty"`
+	Window    Duration `json:"window,omitempty"`
+	MinFull   int      `json:"min_full,omitempty"`
+	Weekly    int      `json:"weekly,omitempty"`
+	Monthly   int      `json:"monthly,omitempty"`
+	PreExpire string   `json:"pre_expire,omitempty"`
 }
+
+// Any reports that something may be removed.
+func (r Retention) Any() bool { r.PreExpire = ""; return r != Retention{} }
 
 func (r *Retention) about() string {
 	return "Which backups and which WAL an archive keeps. What any key wants is kept; the rest goes a week after it has expired."
@@ -46,6 +50,7 @@ func (r *Retention) fields() []Field[Retention] {
 		{Name: "min_full", Doc: "So many of the newest full backups are kept, however old they are.", Default: "1", Example: "2", Into: func(r *Retention) any { return &r.MinFull }},
 		{Name: "weekly", Doc: "The last backup of each of so many weeks.", Default: "0", Example: "8", Into: func(r *Retention) any { return &r.Weekly }},
 		{Name: "monthly", Doc: "The last backup of each of so many months.", Default: "0", Example: "12", Into: func(r *Retention) any { return &r.Monthly }},
+		{Name: "pre_expire", Doc: "A shell command that is asked before a backup expires, and may copy it away first: SKYTOOLS_BACKUP and SKYTOOLS_ARCHIVE name it. Unless it exits with 0 the backup stays, and is asked about again.", Example: "/usr/local/bin/to-tape", Into: func(r *Retention) any { return &r.PreExpire }},
 	}
 }
 

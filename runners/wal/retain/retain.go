@@ -34,6 +34,7 @@ type Policy struct {
 	MinFull int           // so many of the newest full backups; at least one
 	Weekly  int           // the last backup of each of so many weeks that have one
 	Monthly int           // of each of so many months that have one
+	Veto    Veto          // asked before a backup expires; nil: nobody is
 	Grace   time.Duration // between expiry and removal; 0: a week; never less than backup.Longest
 }
 

@@ -40,6 +40,7 @@ type Mark struct {
 type Report struct {
 	Verdicts []Verdict
 	Expired  []backup.ID // got a tombstone now
+	Vetoed   []Vetoed    // would have got one
 	Revived  []backup.ID // lost it
 	Swept    []backup.ID // lost the manifest
 	Packs    int         // removed
@@ -164,6 +165,12 @@ func (r *run) mark(ctx context.Context) error {
 				}
 			}
 		case !keep && !marked:
+			if vetoed, err := r.vetoed(ctx, e); err != nil || vetoed {
+				if err != nil {
+					return err
+				}
+				continue
+			}
 			r.report.Expired = append(r.report.Expired, e.ID)
 			if !r.dry {
 				if err := r.shelf.Write(ctx, e.ID, backup.Tombstone, Mark{r.now, why}); err != nil {
@@ -173,6 +180,19 @@ func (r *run) mark(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// vetoed asks whether a backup may go. Nobody is asked about what was never completed.
+func (r *run) vetoed(ctx context.Context, e backup.Entry) (bool, error) {
+	if r.p.Veto == nil || r.dry || !e.Complete {
+		return false, nil
+	}
+	err := r.p.Veto(ctx, e.ID)
+	if err == nil || ctx.Err() != nil {
+		return false, ctx.Err()
+	}
+	r.report.Vetoed = append(r.report.Vetoed, Vetoed{e.ID, err.Error()})
+	return true, nil
 }
 
 // sweep removes what has had its tombstone for long enough: manifests first, so that

@@ -212,6 +212,9 @@ func (k *Keeper) keep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	for _, v := range r.Vetoed {
+		k.Log.Warn("a backup that would have expired stays: pre_expire did not let it go", "backup", string(v.ID), "why", v.Why)
+	}
 	k.Stats.Swept.Add(int64(len(r.Swept)))
 	if len(r.Expired)+len(r.Swept)+r.Segments > 0 {
 		k.Log.Info("applied the retention", "expired", fmt.Sprint(r.Expired), "removed", fmt.Sprint(r.Swept), "packs", r.Packs, "segments", r.Segments)

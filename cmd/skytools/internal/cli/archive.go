@@ -75,10 +75,14 @@ func (o *opened) options(ctx context.Context) (backup.Options, error) {
 
 // policy is what is declared to be kept; nil: everything.
 func policyOf(a *spec.Archive) *retain.Policy {
-	if a.Retention == (spec.Retention{}) {
+	if !a.Retention.Any() {
 		return nil
 	}
-	return &retain.Policy{Window: time.Duration(a.Retention.Window), MinFull: a.Retention.MinFull, Weekly: a.Retention.Weekly, Monthly: a.Retention.Monthly}
+	p := &retain.Policy{Window: time.Duration(a.Retention.Window), MinFull: a.Retention.MinFull, Weekly: a.Retention.Weekly, Monthly: a.Retention.Monthly}
+	if a.Retention.PreExpire != "" {
+		p.Veto = retain.Command(a.Retention.PreExpire, a.Name)
+	}
+	return p
 }
 
 // find is the backup that a person means: its name, or the beginning of one only.

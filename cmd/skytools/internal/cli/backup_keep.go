@@ -98,6 +98,9 @@ func (a *app) printRetention(r retain.Report, dry bool) error {
 	if err := w.Flush(); err != nil {
 		return err
 	}
+	for _, v := range r.Vetoed {
+		fmt.Fprintf(a.Out, "%s stays: pre_expire: %s\n", v.ID, v.Why)
+	}
 	done := "Done"
 	if dry {
 		done = "Would be done"
@@ -109,7 +112,7 @@ func (a *app) printRetention(r retain.Report, dry bool) error {
 
 // keepBackups takes the backups of an archive that are due, and applies its retention.
 func keepBackups(ctx context.Context, set *spec.Set, a *spec.Archive, stats *schedule.Stats, log hclog.Logger) error {
-	o, err := keptArchive(ctx, set, a, a.Retention != (spec.Retention{}), log)
+	o, err := keptArchive(ctx, set, a, a.Retention.Any(), log)
 	if err != nil {
 		return err
 	}
