@@ -304,6 +304,14 @@ func (d *decoder) checkArchive(a *Archive) {
 	case !slotName.MatchString(a.SlotName()):
 		say(a.At, "bad-slot", "%q cannot be the name of a slot: it has up to 63 lower-case letters, digits and _", a.SlotName())
 	}
+	if from := a.Backup.From; from != "" {
+		switch s := d.set.Standbys.Get(from); {
+		case s == nil:
+			say(a.At, "unknown-standby", "backup: from: standby %q is not declared%s", from, ofNames(d.set.Standbys.Names()))
+		case s.Of != a.Of || s.State == Absent:
+			say(a.At, "other-standby", "backup: from: standby %s does not follow %s", from, a.Of)
+		}
+	}
 	for _, r := range a.Encrypt.Recipients {
 		if !strings.HasPrefix(r, "age1") {
 			say(a.At, "bad-recipient", "a recipient is a public key of age, which begins with age1")

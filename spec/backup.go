@@ -13,6 +13,7 @@ type ArchiveBackup struct {
 	Full        Schedule `json:"full,omitzero"`
 	Incremental Schedule `json:"incremental,omitzero"`
 	Rate        Rate     `json:"rate,omitempty"`
+	From        string   `json:"from,omitempty"`
 }
 
 func (b *ArchiveBackup) about() string { return "When the cluster is backed up, and how." }
@@ -25,6 +26,8 @@ func (b *ArchiveBackup) fields() []Field[ArchiveBackup] {
 			Into: func(b *ArchiveBackup) any { return scheduleOf{&b.Incremental} }},
 		{Name: "rate", Doc: "The most that the server sends per second.", Default: "no limit", Example: "50MB",
 			Into: func(b *ArchiveBackup) any { return rateOf{&b.Rate} }},
+		{Name: "from", Doc: "A standby that backups are taken from while it answers, to spare the primary.", Default: "the primary", Example: "spare",
+			Into: func(b *ArchiveBackup) any { return &b.From }},
 	}
 }
 

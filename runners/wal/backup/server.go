@@ -100,6 +100,16 @@ func prove(ctx context.Context, conn *pg.Conn, wal WAL, patience time.Duration) 
 	return await(ctx, wal, patience, "prove that WAL is archived", uint32(done.Timeline), at-1, at)
 }
 
+// proveAt does so on the primary of the standby that the backup is of.
+func proveAt(ctx context.Context, o Options) error {
+	conn, err := pg.Dial(ctx, o.Primary, pg.Options{App: o.App})
+	if err != nil {
+		return fmt.Errorf("primary: %w", err)
+	}
+	defer conn.Close()
+	return prove(ctx, conn, o.WAL, o.Patience)
+}
+
 // await waits for WAL, but not for ever.
 func await(ctx context.Context, wal WAL, patience time.Duration, doing string, timeline uint32, from, to sql.LSN) error {
 	limited, cancel := context.WithTimeout(ctx, patience)

@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,6 +18,7 @@ import (
 // Options say how to take a backup.
 type Options struct {
 	DSN      string // an ordinary role with REPLICATION, which may call pg_switch_wal and pg_control_system
+	Primary  string // of a backup from a standby, to end segments there; empty: the primary ends them by itself
 	App      string // application_name
 	Label    string
 	Full     bool // look at no earlier backup
@@ -78,7 +80,7 @@ func take(ctx context.Context, shelf *Shelf, o Options) (*Manifest, error) {
 	if o.Patience == 0 {
 		o.Patience = 10 * time.Minute
 	}
-	lease, err := pg.Acquire(ctx, o.DSN, o.App, lockKey(shelf.System))
+	lease, err := pg.Acquire(ctx, cmp.Or(o.Primary, o.DSN), o.App, lockKey(shelf.System))
 	if errors.Is(err, pg.ErrHeld) {
 		return nil, ErrRunning
 	}
@@ -99,10 +101,14 @@ func take(ctx context.Context, shelf *Shelf, o Options) (*Manifest, error) {
 	if found.System != shelf.System {
 		return nil, &SystemError{found.System, shelf.System}
 	}
-	if !found.Standby {
-		if err := prove(ctx, conn, o.WAL, o.Patience); err != nil {
-			return nil, err
-		}
+	switch {
+	case !found.Standby:
+		err = prove(ctx, conn, o.WAL, o.Patience)
+	case o.Primary != "":
+		err = proveAt(ctx, o)
+	}
+	if err != nil {
+		return nil, err
 	}
 	t := &taking{o: o, writing: &writing{shelf: shelf}, manifest: &Manifest{Head: Head{
 		Format: 1, System: found.System, Server: found.Server, Catalog: found.Catalog, SegmentSize: found.SegmentSize, Checksums: found.Checksums,
@@ -164,6 +170,11 @@ func (t *taking) run(ctx context.Context) error {
 	}
 	if b.End.Timeline != m.Timeline {
 		return fmt.Errorf("the server went from timeline %d to %d meanwhile", m.Timeline, b.End.Timeline)
+	}
+	if m.Standby && t.o.Primary != "" { // it ends the segment in which the backup has ended
+		if err := proveAt(ctx, t.o); err != nil {
+			return err
+		}
 	}
 	m.Stop, m.Ended = b.End.LSN, time.Now().UTC().Truncate(time.Second)
 	if err := await(ctx, t.o.WAL, t.o.Patience, "wait for the backup's WAL in the archive", m.Timeline, m.Start, m.Stop); err != nil {

@@ -1,16 +1,18 @@
 package restore_test
 
 import (
+	"errors"
 	"path/filepath"
 	"testing"
 	"time"
 
+	"github.com/skytools-go/skytools/runners/wal/backup"
 	"github.com/skytools-go/skytools/runners/wal/backup/backuptest"
 	"github.com/skytools-go/skytools/runners/wal/restore"
 )
 
-// TestBackupFromAStandby: the primary only has to go on archiving. Where nothing
-// happens there, the backup waits for the segment in which it ended.
+// TestBackupFromAStandby: nothing happens on the primary, which only ends the segment in
+// which the backup has ended.
 func TestBackupFromAStandby(t *testing.T) {
 	c := backuptest.Start(t)
 	shelf := c.Shelf(backuptest.Dir(t, "store"))
@@ -19,26 +21,27 @@ func TestBackupFromAStandby(t *testing.T) {
 	to := filepath.Join(backuptest.Dir(t, "restored"), "data")
 	into(t, c, shelf, restore.Target{}, restore.Options{To: to, As: restore.Standby, Conninfo: c.DSN("postgres")})
 	standby := c.At(start(t, to))
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		for range 20 {
-			c.Exec("select pg_switch_wal()")
-			time.Sleep(200 * time.Millisecond)
-		}
-	}()
+	last := ledger.Stop()
 	o := c.Options()
-	o.DSN = standby.DSN("postgres")
+	o.DSN, o.Primary = standby.DSN("postgres"), c.DSN("postgres")
 	m := c.Take(shelf, o)
-	<-ended
 	if !m.Standby || m.Parent == "" || m.Stop < m.Start {
 		t.Errorf("the backup is %+v", m.Head)
 	}
-	last := ledger.Stop()
-	c.Exec("select pg_switch_wal()")
-	c.Archived()
 	r := restored(t, c, shelf, restore.Target{})
 	if got := backuptest.Check(t, r.DSN("postgres")); got != last {
 		t.Errorf("the ledger ends at %d; want %d", got, last)
+	}
+
+	// Without a primary to ask, it waits for WAL that does not come.
+	c.Exec("create table more as select 1")
+	at := backuptest.One[string](c, "select pg_current_wal_insert_lsn()::text")
+	for !backuptest.One[bool](standby, "select pg_last_wal_replay_lsn() >= $1::text::pg_lsn", at) {
+		time.Sleep(20 * time.Millisecond)
+	}
+	o.Primary, o.Patience = "", 300*time.Millisecond
+	var missing *backup.ArchiveError
+	if _, err := backup.Take(t.Context(), shelf, o); !errors.As(err, &missing) || missing.Hint() == "" {
+		t.Errorf("an idle primary that nobody asks: %v", err)
 	}
 }

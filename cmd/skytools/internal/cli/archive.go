@@ -2,18 +2,21 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
 
 	"github.com/skytools-go/skytools/runners/wal/archive"
 	"github.com/skytools-go/skytools/runners/wal/backup"
 	"github.com/skytools-go/skytools/runners/wal/retain"
 	"github.com/skytools-go/skytools/spec"
+	"github.com/skytools-go/skytools/sql/pg"
 )
 
 // archiveFlags are those of all commands that work on an archive as a whole.
@@ -35,6 +38,7 @@ type opened struct {
 	shelf    *backup.Shelf
 	declared *spec.Archive
 	set      *spec.Set
+	log      hclog.Logger
 }
 
 // whole opens the archive that args name, or the only one. reads: an identity is
@@ -58,19 +62,48 @@ func (f *archiveFlags) whole(ctx context.Context, cmd *cobra.Command, args []str
 	if err != nil {
 		return nil, err
 	}
-	o := &opened{Archive: &archive.Archive{Repo: r, System: epoch.System, Size: epoch.Size}, declared: set.Archives.Get(args[0]), set: set}
+	o := &opened{Archive: &archive.Archive{Repo: r, System: epoch.System, Size: epoch.Size}, declared: set.Archives.Get(args[0]), set: set, log: f.app.logger()}
 	o.shelf = o.Shelf()
 	return o, nil
 }
 
 // options are those of a backup of the cluster, as declared.
 func (o *opened) options(ctx context.Context) (backup.Options, error) {
-	dsn, err := direct(o.set)(ctx, o.declared.Of)
+	primary, err := direct(o.set)(ctx, o.declared.Of)
 	rate := int(o.declared.Backup.Rate >> 10)
 	if rate > 0 { // what BASE_BACKUP accepts
 		rate = min(max(rate, 32), 1<<20)
 	}
-	return backup.Options{DSN: dsn, App: "skytools backup", WAL: o.Archive, Rate: rate}, err
+	options := backup.Options{DSN: primary, App: "skytools backup", WAL: o.Archive, Rate: rate}
+	if from := o.declared.Backup.From; from != "" && err == nil {
+		standby, why := answering(ctx, o.set, from)
+		if why != nil {
+			o.log.Warn("the backup is taken from the primary: the standby that is declared cannot give it", "standby", from, "error", why)
+		} else {
+			options.DSN, options.Primary = standby, primary
+		}
+	}
+	return options, err
+}
+
+// answering is where a standby is, if it answers and is one.
+func answering(ctx context.Context, set *spec.Set, name string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	place, err := dsn(set)(ctx, name)
+	if err != nil {
+		return "", err
+	}
+	conn, err := pg.Dial(ctx, place, pg.Options{App: "skytools backup"})
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	follows, err := pg.One[bool](ctx, conn, "select pg_catalog.pg_is_in_recovery()")
+	if err == nil && !follows {
+		err = errors.New("it follows nobody any more: it was promoted")
+	}
+	return place, err
 }
 
 // policy is what is declared to be kept; nil: everything.

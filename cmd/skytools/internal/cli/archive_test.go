@@ -31,12 +31,13 @@ func TestArchiveCommands(t *testing.T) {
 	yaml := fmt.Sprintf(`skytools: 1
 cluster: shop
 databases: {hub: {dsn: {env: HUB_DSN}}}
+standbys: {spare: {of: hub, dsn: "host=/nowhere user=postgres", data_dir: /nowhere/data}}
 archives:
   wal:
     of: hub
     stores: [{url: "file://%s"}, {url: "file://%s"}]
     encrypt: {recipients: [%s], identity: {env: AGE_KEY}}
-    backup: {full: "Sun 02:00", rate: 500MB}
+    backup: {full: "Sun 02:00", rate: 500MB, from: spare}
     retention: {window: 14d}
     drill: {scratch: %s, checks: ["postgres: select count(*) = 6200 from orders"]}
 `, one, two, identity.Recipient(), scratch)
@@ -47,7 +48,7 @@ archives:
 	f.contains(f.skytools(0, "wal", "prove", "wal"), " is in every required store, ")
 	f.contains(f.skytools(10, "wal", "prove", "wal", "--limit", "1ns"), "has not arrived within", "archive")
 	f.contains(f.skytools(0, "backup", "--full", "--label", "before the sale"), " new; ")
-	f.contains(f.skytools(0, "backup", "wal"), " new; ")
+	f.contains(f.skytools(0, "backup", "wal"), " new; ", "taken from the primary", "spare", "/nowhere")
 	var list []backupLine
 	if err := json.Unmarshal([]byte(f.skytools(0, "backup", "list", "--format", "json")), &list); err != nil {
 		t.Fatal(err)

@@ -154,7 +154,7 @@ func keptArchive(ctx context.Context, set *spec.Set, a *spec.Archive, reads bool
 	if err != nil {
 		return nil, err
 	}
-	return &opened{Archive: &archive.Archive{Repo: r, System: epoch.System, Size: epoch.Size}, declared: a, set: set}, nil
+	return &opened{Archive: &archive.Archive{Repo: r, System: epoch.System, Size: epoch.Size}, declared: a, set: set, log: log}, nil
 }
 
 func scheduleOf(s spec.Schedule) schedule.At {
