@@ -95,7 +95,7 @@ func (r *Replication) BaseBackup(ctx context.Context, o BackupOptions) (*BaseBac
 	b.stop = context.AfterFunc(ctx, r.conn.Cut)
 	b.squeezed = b.framed && o.Rate == 0
 	err := b.ask(o)
-	if b.squeezed && Code(err) == "0A000" && r.drain() == nil { // feature_not_supported: built without LZ4
+	if b.squeezed && withoutLZ4(err) && r.drain() == nil {
 		b.squeezed = false
 		err = b.ask(o)
 	}
@@ -104,6 +104,13 @@ func (r *Replication) BaseBackup(ctx context.Context, o BackupOptions) (*BaseBac
 		return nil, fmt.Errorf("begin a base backup: %w", err)
 	}
 	return b, nil
+}
+
+// withoutLZ4 reports what a server answers that was built without it: the specification is
+// refused as a whole. Source: PostgreSQL's error codes, 0A000 and 42601.
+func withoutLZ4(err error) bool {
+	code := Code(err)
+	return code == "0A000" || code == "42601"
 }
 
 func (b *BaseBackup) ask(o BackupOptions) error {

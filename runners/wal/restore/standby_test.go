@@ -39,6 +39,7 @@ func TestBackupFromAStandby(t *testing.T) {
 	for !backuptest.One[bool](standby, "select pg_last_wal_replay_lsn() >= $1::text::pg_lsn", at) {
 		time.Sleep(20 * time.Millisecond)
 	}
+	time.Sleep(1100 * time.Millisecond) // a backup is named by the second
 	o.Primary, o.Patience = "", 300*time.Millisecond
 	var missing *backup.ArchiveError
 	if _, err := backup.Take(t.Context(), shelf, o); !errors.As(err, &missing) || missing.Hint() == "" {
