@@ -52,7 +52,10 @@ list() {
 }
 
 files() {
-	store=$(epoch "$1") manifest=$store/backup/$2/manifest to=$3
+	set -- "$(cd "$1" && pwd)" "$2" "$3"
+	[ -z "${AGE_KEY:-}" ] || AGE_KEY=$(cd "$(dirname "$AGE_KEY")" && pwd)/$(basename "$AGE_KEY")
+	store=$(epoch "$1")
+	manifest=$store/backup/$2/manifest to=$3
 	[ -f "$manifest" ] || die "there is no $manifest"
 	mkdir -p "$to"
 	[ -z "$(ls -A "$to")" ] || die "$to is not empty"
@@ -143,13 +146,22 @@ files() {
 	echo "$to is ready: set recovery_target_time or the like if you want to stop early, and start PostgreSQL"
 }
 
+# To PostgreSQL exit code 1 means that there is no such file, which ends recovery. Whatever
+# else is wrong must stop it: 255. Partial copies of the last segment, SEGMENT.LSN-*.partial
+# beside the timeline's directories, are not looked at; they have the same form.
 wal() {
+	absent=
+	trap 'code=$?; [ "$code" = 0 ] || [ -n "$absent" ] || exit 255' EXIT
 	store=$(epoch "$1")
+	[ -d "$store/wal" ] || die "there is no $store/wal"
 	case $2 in
 	*.history) object=$store/wal/history/$2 ;;
 	*) object=$store/wal/$(echo "$2" | cut -c1-8)/$(echo "$2" | cut -c9-16)/$2 ;;
 	esac
-	[ -f "$object" ] || exit 1 # PostgreSQL looks elsewhere, or has come to the end
+	if ! [ -e "$object" ]; then
+		absent=yes
+		exit 1
+	fi
 	tail -c +513 "$object" >"$3.body"
 	open "$3.body" | case $(head -n 1 "$object" | field codec) in
 	zstd) zstd -dcq ;;
@@ -157,7 +169,7 @@ wal() {
 	*) cat ;;
 	esac >"$3.new"
 	rm "$3.body"
-	[ "$(wc -c <"$3.new")" -eq "$(head -n 1 "$object" | field size)" ] || exit 255 # damaged: stop, do not end recovery
+	echo "$(head -n 1 "$object" | field sha256)  $3.new" | sha256sum -c --status || die "$object is damaged, or the key is another"
 	mv "$3.new" "$3"
 }
 
