@@ -23,18 +23,17 @@ var collect = replay.Collect{Near: replay.Way{Ticks: 5, Events: 20_000}, Most: 2
 func (w *Worker) batch(ctx context.Context, s *state, whole bool) (bool, error) {
 	source := w.source(s)
 	w.ticked = false
-	span := replay.OneTick
+	var several replay.Collect // none: every tick counts to a branch, and for a hand-over
+	if whole && s.Type == pgqnode.Leaf && w.busy {
+		several = collect
+	}
 	if w.busy {
-		w.prefetch.Collect = replay.Collect{}
+		w.prefetch.Collect = several
 		source.Prefetch = &w.prefetch
 	}
-	if whole && s.Type == pgqnode.Leaf && w.busy {
-		w.prefetch.Collect = collect
-		way, err := source.Way(ctx, w.above, s.Completed, 0)
-		if err != nil {
-			return false, err
-		}
-		span = collect.Span(way)
+	span, err := source.Span(ctx, w.above, several, s.Completed)
+	if err != nil {
+		return false, err
 	}
 	b, done, err := source.Open(ctx, s.Completed, span)
 	if err != nil {

@@ -87,11 +87,11 @@ func (p *Prefetch) find(ctx context.Context, r *reading, b *Batch) (query string
 		if _, err := tx.Exec(ctx, "select pgq.finish_batch($1)", b.ID); err != nil {
 			return err
 		}
-		way, err := s.Way(ctx, tx, b.Tick, 0)
+		span, err := s.Span(ctx, tx, r.collect, b.Tick)
 		if err != nil {
 			return err
 		}
-		next, err := s.next(ctx, tx, r.collect.Span(way))
+		next, err := s.next(ctx, tx, span)
 		if err != nil || next == nil || next.Prev != b.Tick {
 			return errors.Join(undo, err)
 		}

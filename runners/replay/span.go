@@ -56,13 +56,19 @@ type Collect struct {
 	Most int64 // zero: always one tick
 }
 
-// Span is the span of the next batch.
+// Span is the span of the next batch on a way.
 func (c Collect) Span(w Way) Span {
-	if w.Events < 0 || w.Ticks <= c.Near.Ticks && w.Events <= c.Near.Events {
-		return OneTick
-	}
-	if c.Most == 0 {
+	if c.Most == 0 || w.Events < 0 || w.Ticks <= c.Near.Ticks && w.Events <= c.Near.Events {
 		return OneTick
 	}
 	return Span(min(w.Events, c.Most))
+}
+
+// Span is the span of the batch after a tick. The way is measured only where it matters.
+func (s *Source) Span(ctx context.Context, q pg.Queryer, c Collect, after int64) (Span, error) {
+	if c.Most == 0 {
+		return OneTick, nil
+	}
+	way, err := s.Way(ctx, q, after, 0)
+	return c.Span(way), err
 }

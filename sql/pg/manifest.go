@@ -20,6 +20,12 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // Add is the CRC of all content so far and what comes after it.
 func (c CRC) Add(content []byte) CRC { return CRC(crc32.Update(uint32(c), castagnoli, content)) }
 
+// Write adds content, and never fails.
+func (c *CRC) Write(content []byte) (int, error) {
+	*c = c.Add(content)
+	return len(content), nil
+}
+
 // MarshalText writes eight hexadecimal digits.
 func (c CRC) MarshalText() ([]byte, error) { return fmt.Appendf(nil, "%08x", uint32(c)), nil }
 

@@ -290,17 +290,9 @@ func (r *restoring) settle(f *backup.File, touched bool) error {
 	}
 	defer file.Close()
 	if touched {
-		buf := make([]byte, min(f.Size, 1<<20))
-		sum := pg.CRC(0)
-		for {
-			n, err := file.Read(buf)
-			sum = sum.Add(buf[:n])
-			if err == io.EOF || len(buf) == 0 {
-				break
-			}
-			if err != nil {
-				return err
-			}
+		var sum pg.CRC
+		if _, err := io.Copy(&sum, file); err != nil {
+			return err
 		}
 		if sum != f.CRC {
 			return errors.New("what was written is not what was backed up")

@@ -213,12 +213,6 @@ type got struct {
 	sum  pg.CRC
 }
 
-func (g *got) Write(p []byte) (int, error) {
-	g.size += int64(len(p))
-	g.sum = g.sum.Add(p)
-	return len(p), nil
-}
-
 func (k *copying) file(content io.Reader, h *tar.Header, to, name string) error {
 	if name == control {
 		to += ".copied"
@@ -230,9 +224,9 @@ func (k *copying) file(content io.Reader, h *tar.Header, to, name string) error 
 	if err != nil {
 		return err
 	}
-	counted := &got{}
-	n, err := io.CopyBuffer(io.MultiWriter(f, counted), content, k.buffer)
-	k.got[name] = *counted
+	var sum pg.CRC
+	n, err := io.CopyBuffer(io.MultiWriter(f, &sum), content, k.buffer)
+	k.got[name] = got{n, sum}
 	k.dirs[filepath.Dir(to)] = true
 	if k.done += n; k.tell != nil {
 		k.tell(min(k.done, k.total), k.total)
