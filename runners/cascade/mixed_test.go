@@ -46,7 +46,7 @@ func (n *node) python() *python {
 // do runs one command of Londiste's.
 func (p *python) do(args ...string) {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(p.t.Context(), patience*30*time.Second)
 	defer cancel()
 	if out, err := exec.CommandContext(ctx, theirs, append([]string{p.ini}, args...)...).CombinedOutput(); err != nil {
 		p.t.Fatalf("londiste %v on %s: %v\n%s", args, p.name, err, out)

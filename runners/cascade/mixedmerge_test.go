@@ -10,8 +10,12 @@ import (
 	"github.com/skytools-go/skytools/sql/londiste"
 )
 
+const mixedTick = 500 * time.Millisecond
+
 // TestMixedMerge merges two parts with workers of Londiste on one of the targets and ours
-// on the other, and moves the combined root there and back with Londiste's takeover.
+// on the other, and moves the combined root there and back with Londiste's takeover. A
+// branch takes its ticks one by one, Londiste's some four a second where the machine is
+// busy: there are fewer here, or it falls behind for good.
 func TestMixedMerge(t *testing.T) {
 	t.Parallel()
 	for who, name := range []string{"their combined root above our branch", "their branch below our combined root"} {
@@ -21,13 +25,13 @@ func TestMixedMerge(t *testing.T) {
 			for _, p := range m.parts {
 				p.run(fmt.Sprintf("insert into items select '%s', i, 'first', 0 from generate_series(1, 200) i; update pgq.queue set queue_ticker_idle_period = '200 ms'", p.name))
 				p.addTable("public.items", londiste.AddTable{})
-				p.ticking(50 * time.Millisecond)
+				p.ticking(mixedTick)
 				p.start()
 			}
 			var stop func()
 			for i, n := range m.targets {
 				n.run("update pgq.queue set queue_ticker_idle_period = '200 ms'")
-				n.ticking(50 * time.Millisecond)
+				n.ticking(mixedTick)
 				all := append([]*node{n}, m.leafs[i]...)
 				for _, n := range all {
 					if i == who {
