@@ -70,7 +70,7 @@ func (g Gap) String() string {
 
 // Gaps are the segments that are missing between those that there are, timeline by
 // timeline, and between the last of a timeline and the position where the next left it,
-// as far as histories say. files are in the order of [Files].
+// as far as histories say. files are in any order.
 func Gaps(size segment.Size, files []segment.Name, histories []segment.Lineage) (gaps []Gap) {
 	timelines := map[uint32][]segment.Name{}
 	for _, n := range files {

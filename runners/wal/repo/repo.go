@@ -14,6 +14,7 @@
 //	e/SYSTEM/wal/TIMELINE/SEGMENT.LSN-HASH.partial  what there was of a segment, up to LSN
 //	e/SYSTEM/wal/history/TIMELINE.history
 //	e/SYSTEM/wal/label/SEGMENT.OFFSET.backup
+//	e/SYSTEM/lost/SEGMENT-SEGMENT.json              a gap that was acknowledged: see [Loss]
 //
 // TIMELINE and LOG have 8 digits and SEGMENT has 24, as in PostgreSQL's names. The key
 // of a segment does not depend on its content, so the store decides between two writers.

@@ -93,6 +93,9 @@ func (s *Scrubber) RunOnce(ctx context.Context, now time.Time) error {
 	for _, gap := range r.Gaps {
 		s.Log.Error("no store has WAL that is needed", "segments", gap)
 	}
+	for _, lost := range r.Lost {
+		s.Log.Info("no store has WAL that is needed", "segments", lost)
+	}
 	s.Stats.Last.Store(began.Unix())
 	s.Stats.Problems.Store(int64(done.Problems))
 	s.Stats.Repaired.Add(int64(done.Repaired))

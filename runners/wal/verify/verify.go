@@ -66,6 +66,7 @@ type Report struct {
 	Objects  int       `json:"objects"`
 	Problems []Problem `json:"problems,omitempty"` // by key and store
 	Gaps     []string  `json:"gaps,omitempty"`     // WAL that is needed and that no store has
+	Lost     []string  `json:"lost,omitempty"`     // the same, but acknowledged: see [repo.Loss]
 }
 
 // OK reports whether nothing is wrong any more.
@@ -166,8 +167,16 @@ func (v *verifying) gaps(ctx context.Context, names []segment.Name) error {
 	for _, b := range v.alive {
 		needed.Also(b)
 	}
+	losses, err := v.a.Repo.Losses(ctx, v.a.System)
+	if err != nil {
+		return err
+	}
 	for _, g := range repo.Gaps(v.a.Size, names, lineages) {
-		if needed.Needs(g.First.Timeline, v.a.Size.Start(g.First), v.a.Size.End(g.Last)) {
+		switch loss := losses.Of(g); {
+		case !needed.Needs(g.First.Timeline, v.a.Size.Start(g.First), v.a.Size.End(g.Last)):
+		case loss != nil:
+			v.report.Lost = append(v.report.Lost, fmt.Sprintf("%s: acknowledged, because %s", g, loss.Because))
+		default:
 			v.report.Gaps = append(v.report.Gaps, g.String())
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/skytools-go/skytools/runners/wal/repo"
 	"github.com/skytools-go/skytools/runners/wal/restore"
 	"github.com/skytools-go/skytools/runners/wal/retain"
+	"github.com/skytools-go/skytools/runners/wal/segment"
 	"github.com/skytools-go/skytools/runners/wal/verify"
 )
 
@@ -117,6 +118,25 @@ func TestVerify(t *testing.T) {
 	}
 	if r := check(verify.Options{}); len(r.Gaps) != 1 || r.OK() {
 		t.Errorf("with a gap: %+v", r)
+	}
+	lost, err := segment.Parse(filepath.Base(gone[len(gone)/2]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := a.Size.Before(lost.Timeline, a.Size.Start(lost))
+	if err := a.Repo.Lose(t.Context(), a.System, repo.Gap{First: before, Last: before, Count: 1}, "another one", time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if r := check(verify.Options{}); len(r.Gaps) != 1 || len(r.Lost) != 0 {
+		t.Errorf("with another gap acknowledged: %+v", r)
+	}
+	for range 2 { // the second time changes nothing
+		if err := a.Repo.Lose(t.Context(), a.System, repo.Gap{First: lost, Last: lost, Count: 1}, "the disk died", time.Now()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r := check(verify.Options{}); len(r.Gaps) != 0 || len(r.Lost) != 1 || !strings.Contains(r.Lost[0], "the disk died") || !r.OK() {
+		t.Errorf("with the gap acknowledged: %+v", r)
 	}
 	p, err := restore.Look(t.Context(), a.Shelf(), a, restore.Target{}, first.ID)
 	if err != nil || len(p.Missing) != 1 && a.Size.At(1, first.Start).String() <= filepath.Base(gone[len(gone)/2]) {

@@ -91,6 +91,26 @@ archives:
 	f.contains(f.skytools(0, "verify", "--repair"), "damaged, repaired")
 	f.skytools(0, "verify")
 
+	// A segment that is gone from one store, and then from both.
+	segments, err := filepath.Glob(filepath.Join(one, "e", c.System, "wal", "00000001", "*", "*"))
+	if err != nil || len(segments) < 3 {
+		t.Fatalf("%v, %v", segments, err)
+	}
+	lost := segments[len(segments)-2]
+	if err := os.Remove(lost); err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Base(lost)
+	f.contains(f.skytools(10, "wal", "gaps", "wal"), "1 missing, "+name)
+	f.contains(f.skytools(1, "wal", "ack-gap", "wal", name, "--because", "x"), "no gap begins with "+name, "verify --repair")
+	if err := os.Remove(strings.Replace(lost, one, two, 1)); err != nil {
+		t.Fatal(err)
+	}
+	f.skytools(2, "wal", "ack-gap", "wal", name)
+	f.contains(f.skytools(1, "wal", "ack-gap", "wal", "0000000900000000000000FF", "--because", "x"), "what every store lacks: "+name)
+	f.contains(f.skytools(0, "wal", "ack-gap", "wal", name, "--because", "the disk died"), "no store has "+name)
+	f.contains(f.skytools(0, "wal", "gaps", "wal"), "1 missing, "+name, "acknowledged, because the disk died")
+
 	// Without any backup, the first one is due at once.
 	if err := os.RemoveAll(filepath.Join(one, "e", c.System, "backup")); err != nil {
 		t.Fatal(err)

@@ -19,7 +19,8 @@ func (a *app) verify() *cobra.Command {
 that the declared retention needs. Digests of what is stored need no identity; with
 --deep every frame of a backup is decrypted and unpacked as well.
 
-Exit code 0 when nothing is wrong any more, 10 otherwise.`,
+Exit code 0 when nothing is wrong any more, 10 otherwise. Gaps that "wal ack-gap" has
+acknowledged are named and are not wrong.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := a.needFormat("text", "json"); err != nil {
 				return err
@@ -73,6 +74,9 @@ func (a *app) printVerify(r verify.Report) error {
 		}
 		for _, g := range r.Gaps {
 			fmt.Fprintf(a.Out, "no store has WAL %s\n", g)
+		}
+		for _, l := range r.Lost {
+			fmt.Fprintf(a.Out, "no store has WAL %s\n", render.Clean(l))
 		}
 		fmt.Fprintf(a.Out, "%s, %s: %s, %s.\n", counted(r.Backups, "backup"), counted(r.Objects, "object"), counted(len(r.Problems), "problem"), counted(len(r.Gaps), "gap"))
 	}

@@ -22,7 +22,7 @@ type archived struct {
 func (a *app) wal() *cobra.Command {
 	r := &archived{app: a}
 	cmd := &cobra.Command{
-		Use: "wal", Short: "Archive WAL and bring it back: init, prove, push, get, serve, list, gaps, verify", Args: cobra.ArbitraryArgs,
+		Use: "wal", Short: "Archive WAL and bring it back: init, prove, push, get, serve, list, gaps, ack-gap, verify", Args: cobra.ArbitraryArgs,
 		Long: `Works on the stores of a declared archive. For PostgreSQL there is skytools-wal, which
 starts quickly and asks "skytools wal serve", or runs these commands where nobody serves:
 
@@ -37,7 +37,7 @@ starts quickly and asks "skytools wal serve", or runs these commands where nobod
 	}
 	cmd.PersistentFlags().StringArrayVarP(&r.paths, "spec", "s", nil, "where the YAML is; default: the working directory")
 	for _, add := range []func(*archived) *cobra.Command{
-		(*archived).init, (*archived).push, (*archived).get, (*archived).serve, (*archived).list, (*archived).gaps, (*archived).verify, (*archived).prove,
+		(*archived).init, (*archived).push, (*archived).get, (*archived).serve, (*archived).list, (*archived).gaps, (*archived).ackGap, (*archived).verify, (*archived).prove,
 	} {
 		cmd.AddCommand(add(r))
 	}

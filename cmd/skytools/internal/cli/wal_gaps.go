@@ -3,9 +3,12 @@ package cli
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/spf13/cobra"
 
+	"github.com/skytools-go/skytools/planner/render"
 	"github.com/skytools-go/skytools/runners/wal/repo"
 	"github.com/skytools-go/skytools/runners/wal/segment"
 )
@@ -16,6 +19,8 @@ type gapEntry struct {
 	First string `json:"first"`
 	Last  string `json:"last"`
 	Count int64  `json:"segments"`
+
+	Acknowledged *repo.Loss `json:"acknowledged,omitempty"`
 }
 
 func (r *archived) gaps() *cobra.Command {
@@ -24,7 +29,8 @@ func (r *archived) gaps() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "gaps ARCHIVE", Short: "Say which segments are missing between others; exit code 10 when some are",
 		Long: `Looks at each store and timeline, up to where the next timeline left it. What lies
-before the first segment and after the last one is no gap.`,
+before the first segment and after the last one is no gap. Those that "wal ack-gap" has
+acknowledged are shown, and do not count for the exit code.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := a.needFormat("text", "json"); err != nil {
 				return err
@@ -40,14 +46,18 @@ before the first segment and after the last one is no gap.`,
 			if err != nil {
 				return err
 			}
+			losses, err := opened.Losses(cmd.Context(), epoch.System)
+			if err != nil {
+				return err
+			}
 			all := []gapEntry{}
 			for _, s := range opened.Stores {
-				gaps, err := gapsOf(cmd.Context(), opened, s, epoch)
+				gaps, err := gapsOf(cmd.Context(), opened, epoch, s)
 				if err != nil {
 					return err
 				}
 				for _, g := range gaps {
-					all = append(all, gapEntry{s.Name(), g.First.String(), g.Last.String(), g.Count})
+					all = append(all, gapEntry{s.Name(), g.First.String(), g.Last.String(), g.Count, losses.Of(g)})
 				}
 			}
 			return a.printGaps(all)
@@ -57,42 +67,52 @@ before the first segment and after the last one is no gap.`,
 	return cmd
 }
 
-// gapsOf looks at one store. Histories come from whichever store has them.
-func gapsOf(ctx context.Context, r *repo.Repo, s repo.Store, epoch repo.Epoch) ([]repo.Gap, error) {
-	var files []segment.Name
-	var histories []segment.Lineage
-	for f, err := range repo.Files(ctx, s, epoch.System) {
-		if err != nil {
-			return nil, err
+// gapsOf are the segments that none of some stores has. Histories come from whichever
+// store has them.
+func gapsOf(ctx context.Context, r *repo.Repo, epoch repo.Epoch, stores ...repo.Store) ([]repo.Gap, error) {
+	there := map[segment.Name]bool{}
+	for _, s := range stores {
+		for f, err := range repo.Files(ctx, s, epoch.System) {
+			if err != nil {
+				return nil, err
+			}
+			there[f.Name] = true
 		}
-		files = append(files, f.Name)
-		if f.Name.Kind != segment.History {
+	}
+	var histories []segment.Lineage
+	for n := range there {
+		if n.Kind != segment.History {
 			continue
 		}
-		text, err := r.Text(ctx, epoch.System, f.Name)
+		text, err := r.Text(ctx, epoch.System, n)
 		if err != nil {
 			return nil, err
 		}
-		history, err := segment.ParseHistory(f.Name.Timeline, text)
+		history, err := segment.ParseHistory(n.Timeline, text)
 		if err != nil {
 			return nil, err
 		}
 		histories = append(histories, history)
 	}
-	return repo.Gaps(epoch.Size, files, histories), nil
+	return repo.Gaps(epoch.Size, slices.Collect(maps.Keys(there)), histories), nil
 }
 
 func (a *app) printGaps(all []gapEntry) error {
+	open := slices.ContainsFunc(all, func(g gapEntry) bool { return g.Acknowledged == nil })
 	if a.format == "json" {
 		if err := a.encode(map[string]any{"gaps": all}); err != nil {
 			return err
 		}
 	} else {
 		for _, g := range all {
-			fmt.Fprintf(a.Out, "%s: %d missing, %s to %s\n", g.Store, g.Count, g.First, g.Last)
+			known := ""
+			if g.Acknowledged != nil {
+				known = "; acknowledged, because " + render.Clean(g.Acknowledged.Because)
+			}
+			fmt.Fprintf(a.Out, "%s: %d missing, %s to %s%s\n", g.Store, g.Count, g.First, g.Last, known)
 		}
 	}
-	if len(all) > 0 {
+	if open {
 		return &codeError{code: exitDiffers}
 	}
 	return nil

@@ -1,0 +1,102 @@
+package repo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/skytools-go/skytools/runners/wal/segment"
+	"github.com/skytools-go/skytools/runners/wal/store"
+)
+
+// A Loss is a gap that somebody has looked at and that nobody can close any more. It
+// silences alarms about exactly these segments, and nothing else: recovery does not pass
+// it, and what is missing beside it is a gap as ever.
+//
+// Source: design/wal.md 6.2.
+type Loss struct {
+	First   string    `json:"first"`
+	Last    string    `json:"last"`
+	At      time.Time `json:"at"`
+	Because string    `json:"because"`
+}
+
+// Losses are those of a cluster.
+type Losses []Loss
+
+// Of returns the loss that a gap belongs to, or nil.
+func (l Losses) Of(g Gap) *Loss {
+	for i := range l {
+		if l[i].First <= g.First.Base() && g.Last.Base() <= l[i].Last && l[i].Last[:8] == g.Last.Base()[:8] {
+			return &l[i]
+		}
+	}
+	return nil
+}
+
+// Lose writes down that a gap stays one. It does not ask whether it is one. What was
+// written first stays.
+func (r *Repo) Lose(ctx context.Context, system uint64, g Gap, because string, now time.Time) error {
+	loss := Loss{g.First.Base(), g.Last.Base(), now.UTC().Truncate(time.Second), because}
+	_, err := r.everywhere(ctx, func(ctx context.Context, s Store) error {
+		err := putJSON(ctx, s, lossPrefix(system)+loss.First+"-"+loss.Last+".json", loss)
+		if errors.Is(err, store.ErrExists) {
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("acknowledge the gap %s: %w", g, err)
+	}
+	return nil
+}
+
+// Losses reads those that any store knows. A store that is not required may be silent.
+func (r *Repo) Losses(ctx context.Context, system uint64) (all Losses, err error) {
+	known := map[string]bool{}
+	for _, s := range r.Stores {
+		if err := r.losses(ctx, s, system, known, &all); err != nil {
+			if s.Required {
+				return nil, fmt.Errorf("read the acknowledged gaps: %w", err)
+			}
+			r.Log.Warn("a store that is not required does not say which gaps are acknowledged", "store", s.Name(), "error", err)
+		}
+	}
+	return all, nil
+}
+
+func (r *Repo) losses(ctx context.Context, s Store, system uint64, known map[string]bool, all *Losses) error {
+	for info, err := range s.List(ctx, lossPrefix(system)) {
+		if err != nil {
+			return err
+		}
+		if known[info.Key] {
+			continue
+		}
+		loss, err := readJSON[Loss](ctx, s, info.Key)
+		if err == nil {
+			err = loss.check()
+		}
+		if err != nil {
+			return fmt.Errorf("%s in %s: %w", info.Key, s.Name(), err)
+		}
+		known[info.Key] = true
+		*all = append(*all, loss)
+	}
+	return nil
+}
+
+// check refuses what does not name two segments.
+func (l Loss) check() error {
+	for _, name := range []string{l.First, l.Last} {
+		if n, err := segment.Parse(name); err != nil {
+			return err
+		} else if n.Kind != segment.Whole {
+			return fmt.Errorf("%q is no segment", name)
+		}
+	}
+	return nil
+}
+
+func lossPrefix(system uint64) string { return fmt.Sprintf("e/%d/lost/", system) }
