@@ -312,6 +312,9 @@ func (d *decoder) checkArchive(a *Archive) {
 			say(a.At, "other-standby", "backup: from: standby %s does not follow %s", from, a.Of)
 		}
 	}
+	if r := a.Retention; r.PreExpire != "" && !r.Any() {
+		say(a.At, "pre-expire-alone", "retention: pre_expire is never asked, because nothing expires: write what is kept, for example window: 14d")
+	}
 	for _, r := range a.Encrypt.Recipients {
 		if !strings.HasPrefix(r, "age1") {
 			say(a.At, "bad-recipient", "a recipient is a public key of age, which begins with age1")
