@@ -1,14 +1,15 @@
 package store
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 	"path"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/pkg/sftp"
 )
@@ -18,11 +19,17 @@ import (
 //
 //	.swap-<generation>-<name>     the highest one is the object
 //
-// The highest file is never removed but by Delete, so a writer that comes very late and
-// fills a gap below sees that it has lost.
+// A generation stays for a minute after the next one was made, so a writer that looks
+// and links within half of that finds the name taken if it comes second. One that is
+// later may fill a gap below, where a generation was removed. The highest file is never
+// removed but by Delete, so it sees that something is above, and does not know whether
+// it has lost or was followed: then it has lost.
 type generation uint64
 
-const last generation = math.MaxUint64
+const (
+	kept   = time.Minute // by the server's clock
+	prompt = kept / 2    // by the writer's
+)
 
 const swapPrefix = ".swap-"
 
@@ -52,8 +59,14 @@ func parseGeneration(file string) (n generation, name string, ok bool) {
 	return generation(number), name, ok && cut && err == nil && number > 0
 }
 
+// made is a generation that there is.
+type made struct {
+	generation
+	at time.Time // by the server's clock, shortly before it got its name
+}
+
 // generations are those of an object, in order.
-func (s *remote) generations(c *sftp.Client, key string) (all []generation, err error) {
+func (s *remote) generations(c *sftp.Client, key string) (all []made, err error) {
 	dir, want := path.Split(s.path(key))
 	files, err := c.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -61,10 +74,10 @@ func (s *remote) generations(c *sftp.Client, key string) (all []generation, err 
 	}
 	for _, file := range files {
 		if n, name, ok := parseGeneration(file.Name()); ok && name == want {
-			all = append(all, n)
+			all = append(all, made{n, file.ModTime()})
 		}
 	}
-	slices.Sort(all)
+	slices.SortFunc(all, func(a, b made) int { return cmp.Compare(a.generation, b.generation) })
 	return all, err
 }
 
@@ -74,18 +87,41 @@ func (s *remote) newest(c *sftp.Client, key string) (generation, error) {
 	if err != nil || len(all) == 0 {
 		return 0, err
 	}
-	return all[len(all)-1], nil
+	return all[len(all)-1].generation, nil
 }
 
-// forget removes the generations of an object that are lower than n, lowest first.
-func (s *remote) forget(c *sftp.Client, key string, n generation) error {
+// forgetOld removes the generations of an object that were followed long enough before
+// the highest one was made.
+func (s *remote) forgetOld(c *sftp.Client, key string) error {
+	all, err := s.generations(c, key)
+	if err != nil {
+		return err
+	}
+	for len(all) > 1 && all[len(all)-1].at.Sub(all[1].at) > kept {
+		if err := s.forget(c, key, all[0]); err != nil {
+			return err
+		}
+		all = all[1:]
+	}
+	return nil
+}
+
+// forgetAll removes an object, lowest generation first.
+func (s *remote) forgetAll(c *sftp.Client, key string) error {
 	all, err := s.generations(c, key)
 	for _, each := range all {
-		if each < n && err == nil {
-			if err = c.Remove(s.path(each.key(key))); errors.Is(err, fs.ErrNotExist) {
-				err = nil
-			}
+		if err == nil {
+			err = s.forget(c, key, each)
 		}
+	}
+	return err
+}
+
+// forget removes a generation, which somebody else may have removed.
+func (s *remote) forget(c *sftp.Client, key string, n made) error {
+	err := c.Remove(s.path(n.key(key)))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
 	return err
 }

@@ -15,6 +15,7 @@ import (
 	"path"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/pkg/sftp"
 )
@@ -309,7 +310,7 @@ func (s *remote) Delete(ctx context.Context, key string) error {
 func (s *remote) remove(c *sftp.Client, key string) error {
 	switch info, err := c.Lstat(s.path(key)); {
 	case errors.Is(err, fs.ErrNotExist):
-		if err := s.forget(c, key, last); err != nil {
+		if err := s.forgetAll(c, key); err != nil {
 			return err
 		}
 	case err != nil:
@@ -344,6 +345,7 @@ func (s *remote) swap(ctx context.Context, c *sftp.Client, key, version string, 
 	if err := s.makeParent(c, key); err != nil {
 		return "", err
 	}
+	looked := time.Now()
 	now, err := s.stat(c, key)
 	if err != nil && !errors.Is(err, ErrNotExist) {
 		return "", err
@@ -358,12 +360,13 @@ func (s *remote) swap(ctx context.Context, c *sftp.Client, key, version string, 
 		}
 		return "", err
 	}
-	newest, err := s.newest(c, key)
-	switch {
-	case err != nil:
-		return "", err
-	case newest > next: // we have filled a gap below what others have written
-		return "", cmp.Or(c.Remove(s.path(next.key(key))), ErrChanged)
+	if time.Since(looked) > prompt {
+		switch newest, err := s.newest(c, key); {
+		case err != nil:
+			return "", err
+		case newest > next:
+			return "", cmp.Or(s.forget(c, key, made{generation: next}), ErrChanged)
+		}
 	}
-	return next.version(content), s.forget(c, key, next-1)
+	return next.version(content), s.forgetOld(c, key)
 }

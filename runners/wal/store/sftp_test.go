@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/crypto/ssh"
 
 	"github.com/skytools-go/skytools/runners/wal/store"
@@ -136,6 +137,54 @@ func TestSFTP(t *testing.T) {
 	s := startSSH(t)
 	storetest.Run(t, func(t *testing.T) store.Store { return open(t, s.config(s.address)) })
 	noLitter(t, s.root)
+}
+
+// Generations of a swapped object go a minute after they were followed, so that none goes
+// while somebody is about to follow it.
+func TestSFTPGenerations(t *testing.T) {
+	t.Parallel()
+	s := startSSH(t)
+	remote := open(t, s.config(s.address))
+	version := ""
+	swap := func(content string) {
+		t.Helper()
+		next, err := remote.Swap(t.Context(), "counter", version, strings.NewReader(content))
+		if err != nil {
+			t.Fatal(err)
+		}
+		version = next
+	}
+	files := func() (names []string) {
+		t.Helper()
+		all, err := filepath.Glob(filepath.Join(s.root, ".swap-*"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	for i := range 4 {
+		swap(fmt.Sprint(i))
+	}
+	there := files()
+	if len(there) != 4 {
+		t.Fatalf("young generations: %v", there)
+	}
+	old := time.Now().Add(-2 * time.Minute)
+	for _, file := range there[:3] {
+		if err := os.Chtimes(file, old, old); err != nil {
+			t.Fatal(err)
+		}
+	}
+	swap("4")
+	if diff := cmp.Diff(there[2:], files()[:2]); diff != "" || len(files()) != 3 {
+		t.Errorf("of five, two were followed two minutes ago: -want +got:\n%s", diff)
+	}
+	if got := storetest.Content(t, remote, "counter"); got != "4" {
+		t.Errorf("it holds %s", got)
+	}
+	if err := remote.Delete(t.Context(), "counter"); err != nil || len(files()) != 0 {
+		t.Errorf("after Delete: %v, %v", files(), err)
+	}
 }
 
 // A server whose key is not known, or another one, is not spoken to.
