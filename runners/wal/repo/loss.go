@@ -16,9 +16,9 @@ import (
 //
 // Source: design/wal.md 6.2.
 type Loss struct {
-	First   string    `json:"first"`
+	First   string    `json:"first"` // segments of one timeline, by their names
 	Last    string    `json:"last"`
-	At      time.Time `json:"at"`
+	At      time.Time `json:"at"` // when that was written down, to the second
 	Because string    `json:"because"`
 }
 
@@ -35,8 +35,8 @@ func (l Losses) Of(g Gap) *Loss {
 	return nil
 }
 
-// Lose writes down that a gap stays one. It does not ask whether it is one. What was
-// written first stays.
+// Lose writes down in every store that a gap stays one. It does not ask whether it is
+// one. What was written first stays. It fails when a required store does not take it.
 func (r *Repo) Lose(ctx context.Context, system uint64, g Gap, because string, now time.Time) error {
 	loss := Loss{g.First.Base(), g.Last.Base(), now.UTC().Truncate(time.Second), because}
 	_, err := r.everywhere(ctx, func(ctx context.Context, s Store) error {
@@ -52,7 +52,8 @@ func (r *Repo) Lose(ctx context.Context, system uint64, g Gap, because string, n
 	return nil
 }
 
-// Losses reads those that any store knows. A store that is not required may be silent.
+// Losses reads those that any store knows. A store that is not required may be silent,
+// and a record that cannot be read acknowledges nothing: both are logged.
 func (r *Repo) Losses(ctx context.Context, system uint64) (all Losses, err error) {
 	known := map[string]bool{}
 	for _, s := range r.Stores {
@@ -79,7 +80,8 @@ func (r *Repo) losses(ctx context.Context, s Store, system uint64, known map[str
 			err = loss.check()
 		}
 		if err != nil {
-			return fmt.Errorf("%s in %s: %w", info.Key, s.Name(), err)
+			r.Log.Warn("the record of an acknowledged gap cannot be read", "key", info.Key, "store", s.Name(), "error", err)
+			continue
 		}
 		known[info.Key] = true
 		*all = append(*all, loss)

@@ -154,7 +154,7 @@ func TestSFTPGenerations(t *testing.T) {
 		}
 		version = next
 	}
-	files := func() (names []string) {
+	files := func() []string {
 		t.Helper()
 		all, err := filepath.Glob(filepath.Join(s.root, ".swap-*"))
 		if err != nil {

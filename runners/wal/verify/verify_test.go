@@ -138,6 +138,16 @@ func TestVerify(t *testing.T) {
 	if r := check(verify.Options{}); len(r.Gaps) != 0 || len(r.Lost) != 1 || !strings.Contains(r.Lost[0], "the disk died") || !r.OK() {
 		t.Errorf("with the gap acknowledged: %+v", r)
 	}
+	for i, want := range []int{0, 1} { // records that are damaged in one store, and in both: then nothing is acknowledged
+		for _, record := range objects(t, []string{one, two}[i], "/lost/") {
+			if err := os.WriteFile(record, []byte(`{"first": "x`), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if r := check(verify.Options{}); len(r.Gaps) != want || len(r.Lost) != 1-want {
+			t.Errorf("with damaged records in %d stores: %+v", i+1, r)
+		}
+	}
 	p, err := restore.Look(t.Context(), a.Shelf(), a, restore.Target{}, first.ID)
 	if err != nil || len(p.Missing) != 1 && a.Size.At(1, first.Start).String() <= filepath.Base(gone[len(gone)/2]) {
 		t.Errorf("the preview misses %v, %v", p.Missing, err)

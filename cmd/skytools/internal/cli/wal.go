@@ -71,6 +71,17 @@ func (r *archived) open(ctx context.Context, name string, reads bool) (*repo.Rep
 	return opened, set, err
 }
 
+// cluster opens the repository of a declared archive to look at one cluster in it; see
+// [archived.open] and [systemOf].
+func (r *archived) cluster(ctx context.Context, name string, system uint64, reads bool) (*repo.Repo, repo.Epoch, error) {
+	opened, _, err := r.open(ctx, name, reads)
+	if err != nil {
+		return nil, repo.Epoch{}, err
+	}
+	epoch, err := systemOf(ctx, opened, system)
+	return opened, epoch, err
+}
+
 // repoOf opens the repository of an archive.
 func repoOf(ctx context.Context, a *spec.Archive, reads bool, log hclog.Logger) (*repo.Repo, error) {
 	c := repo.Config{Codec: repo.Codec(a.WAL.Compression), Log: log.Named(a.Name)}

@@ -29,11 +29,7 @@ A gap that another store can close is refused: "verify --repair" copies what it 
 			if strings.TrimSpace(because) == "" {
 				return usage("%s: say why with --because", cmd.CommandPath())
 			}
-			opened, _, err := r.open(cmd.Context(), args[0], true)
-			if err != nil {
-				return err
-			}
-			epoch, err := systemOf(cmd.Context(), opened, system)
+			opened, epoch, err := r.cluster(cmd.Context(), args[0], system, true)
 			if err != nil {
 				return err
 			}

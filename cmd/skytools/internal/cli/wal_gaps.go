@@ -38,11 +38,7 @@ acknowledged are shown, and do not count for the exit code.`,
 			if err := exactArgs(cmd, args, "ARCHIVE"); err != nil {
 				return err
 			}
-			opened, _, err := r.open(cmd.Context(), args[0], true)
-			if err != nil {
-				return err
-			}
-			epoch, err := systemOf(cmd.Context(), opened, system)
+			opened, epoch, err := r.cluster(cmd.Context(), args[0], system, true)
 			if err != nil {
 				return err
 			}

@@ -36,11 +36,7 @@ Sizes are what the store keeps.`,
 			if err := exactArgs(cmd, args, "ARCHIVE"); err != nil {
 				return err
 			}
-			opened, _, err := r.open(cmd.Context(), args[0], false)
-			if err != nil {
-				return err
-			}
-			epoch, err := systemOf(cmd.Context(), opened, system)
+			opened, epoch, err := r.cluster(cmd.Context(), args[0], system, false)
 			if err != nil {
 				return err
 			}

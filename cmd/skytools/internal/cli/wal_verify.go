@@ -23,11 +23,7 @@ are encrypted and no identity is at hand, only what is stored is compared.`,
 			if err := exactArgs(cmd, args, "ARCHIVE"); err != nil {
 				return err
 			}
-			opened, _, err := r.open(cmd.Context(), args[0], true)
-			if err != nil {
-				return err
-			}
-			epoch, err := systemOf(cmd.Context(), opened, system)
+			opened, epoch, err := r.cluster(cmd.Context(), args[0], system, true)
 			if err != nil {
 				return err
 			}
