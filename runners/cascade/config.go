@@ -32,7 +32,7 @@ type Config struct {
 	MaskKey func(ctx context.Context) ([]byte, error)
 
 	Poll      time.Duration // how long to wait for a tick that nobody announces; 0: 1 s
-	Copies    int           // tables copied at a time; 0: 2
+	Copies    int           // tables whose rows are copied at a time, beside small ones; 0: 2
 	Sessions  int           // that copy parts of one large table, or make its indexes, at a time; 0: 4
 	Piece     int64         // bytes of a large table that are copied at a time; 0: 128 MiB
 	Rate      int64         // bytes a second of all copies together; 0: no limit

@@ -30,6 +30,7 @@ type copies struct {
 	waits   map[string]*backoff
 	parked  map[string]time.Time // since when a table makes replay wait
 	limits  []*tablecopy.Limit
+	turns   chan struct{}   // one for each table whose rows are copied at a time
 	said    map[string]bool // that a table waits for its provider
 }
 
@@ -47,6 +48,7 @@ type backoff struct {
 
 func (c *copies) init(w *Worker) {
 	c.w, c.changed = w, make(chan struct{}, 1)
+	c.turns = make(chan struct{}, w.Copies)
 	c.running, c.waits = map[string]*running{}, map[string]*backoff{}
 	if w.Rate > 0 {
 		c.limits = []*tablecopy.Limit{tablecopy.NewLimit(w.Rate)}
@@ -58,6 +60,16 @@ func (c *copies) poke() {
 	select {
 	case c.changed <- struct{}{}:
 	default:
+	}
+}
+
+// turn waits until the rows of another table may be copied.
+func (c *copies) turn(ctx context.Context) (end func(), err error) {
+	select {
+	case c.turns <- struct{}{}:
+		return func() { <-c.turns }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
 	}
 }
 
@@ -107,6 +119,11 @@ select '', false, '', '', '', null, true
 // is no harm: the copy comes after.
 const approach = 50
 
+// readyAtMost is how many large tables, for each that may be copied at a time, wait for
+// their turn with sessions open and registered, the one that has its turn among them:
+// its rows are followed by those of another at once.
+const readyAtMost = 2
+
 // waitAtMost is how many tables, for each that may be copied at a time, are on their
 // way at once: those that have their rows wait for ticks more than they work, and
 // others need not wait for that.
@@ -134,8 +151,8 @@ func (c *copies) look(ctx context.Context, s *state) (whole bool, err error) {
 	c.collect()
 	waiting := c.parked
 	c.parked = map[string]time.Time{}
-	active, copying := 0, 0
-	var missing []unfinished
+	active := 0
+	var missing, copying []unfinished
 	for _, t := range rows {
 		if t.Table == "" {
 			if t.Fkeys {
@@ -155,7 +172,7 @@ func (c *copies) look(ctx context.Context, s *state) (whole bool, err error) {
 		default:
 			active++
 			if t.State == tablecopy.InCopy {
-				copying++
+				copying = append(copying, t)
 			}
 			if wantsHandOver(t.State) && tablecopy.TickOf(t.State) <= s.Completed+approach {
 				whole = false
@@ -167,7 +184,7 @@ func (c *copies) look(ctx context.Context, s *state) (whole bool, err error) {
 			return false, err
 		}
 	}
-	if err := c.begin(ctx, s, missing, min(w.Copies-copying, waitAtMost*w.Copies-active)); err != nil {
+	if err := c.begin(ctx, s, missing, copying, waitAtMost*w.Copies-active); err != nil {
 		return false, err
 	}
 	for name := range c.parked {
@@ -226,37 +243,56 @@ func (c *copies) handOver(ctx context.Context, s *state, t unfinished, since tim
 	return err
 }
 
-// begin starts copies of tables that wait for one, as many as there is room for.
-// Foreign keys are taken off by the copy.
-func (c *copies) begin(ctx context.Context, s *state, missing []unfinished, room int) error {
+// begin starts copies of tables that wait for one, as many as there is room for: small
+// ones beside each other, and large ones as many as can have their turn soon. Foreign
+// keys are taken off by the copy.
+func (c *copies) begin(ctx context.Context, s *state, missing, copying []unfinished, room int) error {
 	if len(missing) == 0 || room <= 0 {
 		return nil
 	}
-	type row struct {
-		Name  string
-		Ready bool
-		Size  int64
+	var names []string
+	for _, t := range slices.Concat(missing, copying) {
+		names = append(names, t.Table)
 	}
+	type row struct {
+		Name         string
+		Ready, Small bool
+		Size         int64
+	}
+	// Sizes are those of the statistics: to ask for the true ones would wait for a table
+	// that somebody has locked, and replay with it.
 	tables, err := pg.Structs[row](ctx, c.w.above, `
 		select t.table_name as name, t.merge_state in ('ok', '?') and `+tablecopy.PartsReady+` as ready,
-		       coalesce(pg_relation_size(londiste.find_table_oid(coalesce(t.dest_table, t.table_name))), 0) as size
+		       coalesce(s.bytes, 0) as size,
+		       coalesce(c.relkind = 'r' and c.reltuples >= 0 and s.bytes <= $3, false) as small
 		  from londiste.table_info t
-		 where t.queue_name = $1 and t.local and t.merge_state is not null`, c.w.Queue)
+		  left join pg_class c on c.oid = londiste.find_table_oid(coalesce(t.dest_table, t.table_name))
+		  left join pg_class toast on toast.oid = c.reltoastrelid
+		 cross join lateral (
+		        select (c.relpages + coalesce(toast.relpages, 0))::int8 * current_setting('block_size')::int8 as bytes) s
+		 where t.queue_name = $1 and t.table_name = any($2) and t.local and t.merge_state is not null`,
+		c.w.Queue, names, tablecopy.Small)
 	if err != nil {
 		return fmt.Errorf("provider %s: list its tables: %w", s.Provider, err)
 	}
-	there, size := make(map[string]bool, len(tables)), make(map[string]int64, len(tables))
+	at := make(map[string]row, len(tables))
 	for _, t := range tables {
-		there[t.Name], size[t.Name] = t.Ready, t.Size
+		at[t.Name] = t
+	}
+	large := readyAtMost * c.w.Copies
+	for _, t := range copying {
+		if !at[t.Table].Small {
+			large--
+		}
 	}
 	// The largest first: begun last it would be what all wait for in the end.
-	slices.SortStableFunc(missing, func(a, b unfinished) int { return cmp.Compare(size[b.Table], size[a.Table]) })
+	slices.SortStableFunc(missing, func(a, b unfinished) int { return cmp.Compare(at[b.Table].Size, at[a.Table].Size) })
 	for _, t := range missing {
 		attrs, err := londiste.ParseDict(t.Attrs)
 		if err != nil {
 			return fmt.Errorf("table %s: table_attrs: %w", t.Table, err)
 		}
-		if attrs.Get("copy_node") == "" && !there[t.Table] {
+		if attrs.Get("copy_node") == "" && !at[t.Table].Ready {
 			if !c.said[t.Table] {
 				c.said[t.Table] = true
 				c.w.Log.Info("table waits until its provider has it in sync", "queue", c.w.Queue, "table", t.Table, "provider", s.Provider)
@@ -264,6 +300,12 @@ func (c *copies) begin(ctx context.Context, s *state, missing []unfinished, room
 			continue
 		}
 		delete(c.said, t.Table)
+		if !at[t.Table].Small {
+			if large <= 0 {
+				continue
+			}
+			large--
+		}
 		if room--; room < 0 {
 			return nil
 		}
@@ -279,7 +321,7 @@ func (c *copies) begin(ctx context.Context, s *state, missing []unfinished, room
 func (c *copies) copy(ctx context.Context, s *state, t unfinished) {
 	config := tablecopy.Config{
 		Queue: c.w.Queue, Table: t.Table, Worker: s.Worker,
-		Sessions: c.w.Sessions, Piece: c.w.Piece, Limits: c.limits,
+		Sessions: c.w.Sessions, Piece: c.w.Piece, Limits: c.limits, Turn: c.turn,
 		DSN: c.w.DSN, Reach: c.w.Reach, MaskKey: c.w.MaskKey, Changed: c.poke, Log: c.w.Log, Stats: c.w.Stats,
 	}
 	c.start(ctx, t.Table, func(ctx context.Context) error { return tablecopy.Run(ctx, config) })

@@ -82,10 +82,21 @@ type Config struct {
 	Sessions     int                                       // that copy parts of a large table, or make its indexes, at a time; 0: 4
 	Piece        int64                                     // bytes of a large table that are copied at a time; 0: 128 MiB
 	Limits       []*Limit                                  // beside the table's own
+	Turn         Turn                                      // of who copies rows; may be nil
 	Changed      func()                                    // called when the worker should look at the table's state; may be nil
 	Log          hclog.Logger
 	Stats        *replay.Stats // may be nil
 }
+
+// A Turn waits until the rows of one more large table may be copied. The copy calls
+// end when they are there, or will not come. It is called when everything else is
+// ready, so that rows of another table follow at once, and not for a table that is
+// [Small]. It is safe for concurrent use.
+type Turn func(ctx context.Context) (end func(), err error)
+
+// Small is how many bytes a table may have to be copied beside others without waiting
+// for its turn: what takes time of such a copy is not the rows.
+const Small = 1 << 20
 
 // near is how many ticks behind the worker a copy may be when it asks to be handed
 // over: the worker waits while they are replayed.

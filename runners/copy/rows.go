@@ -67,16 +67,22 @@ func (t *Copy) copy(ctx context.Context, s *stand) (wait time.Duration, done boo
 	if t.limits, err = limitsOf(s, t.Limits); err != nil {
 		return 0, false, err
 	}
+	end, err := t.takeTurn(ctx, from)
+	if err != nil {
+		return 0, false, err
+	}
 	start := time.Now()
 	move := t.transfer
 	if m.shared {
 		move = t.transferShared
 	} else if in, err := t.inPieces(ctx, s, table.Dest, from); err != nil {
+		end()
 		return 0, false, err
 	} else if in {
 		move = t.transferPieces
 	}
 	rows, err := move(ctx, s, table, from)
+	end()
 	switch {
 	case errors.Is(err, errNotReady):
 		return time.Second, false, nil
@@ -93,6 +99,22 @@ func (t *Copy) copy(ctx context.Context, s *stand) (wait time.Duration, done boo
 	t.Log.Info("table is copied", "queue", t.Queue, "table", t.Table, "from", node, "rows", rows, "duration", time.Since(start))
 	t.Changed() // another table may be copied now
 	return 0, false, t.analyze(ctx, table.Dest)
+}
+
+// takeTurn waits for the copy's turn, unless the table is small.
+func (t *Copy) takeTurn(ctx context.Context, from sql.Name) (end func(), err error) {
+	if t.Turn == nil {
+		return func() {}, nil
+	}
+	small, err := pg.One[bool](ctx, t.above, `
+		select exists (
+		    select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+		     where n.nspname = $1 and c.relname = $2 and c.relkind = 'r' and pg_catalog.pg_table_size(c.oid) <= $3)`,
+		from.Schema, from.Rel, Small)
+	if err != nil || small {
+		return func() {}, err
+	}
+	return t.Turn(ctx)
 }
 
 // analyze renews the planner's statistics. The rows are there: only a lost session

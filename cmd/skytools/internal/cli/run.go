@@ -66,7 +66,7 @@ Either way nothing is lost: positions are stored with the data.`,
 	fl.StringVar(&f.listen, "listen", "", "serve the status page, /status.json and /metrics here, such as 127.0.0.1:8080")
 	fl.StringArrayVar(&f.nodes, "node", nil, "run only the loops of this database; repeatable")
 	fl.StringArrayVar(&f.only, "only", nil, "run only these: tick, maint, replay, forward, receive, backup, drill, verify; repeatable")
-	fl.IntVar(&f.copies, "copies", 2, "tables copied at a time to each node, the largest first")
+	fl.IntVar(&f.copies, "copies", 2, "tables whose rows are copied at a time to each node, the largest first; those under 1 MB beside them")
 	fl.IntVar(&f.pieces, "pieces", 4, "sessions that copy one large table, or make its indexes, at a time; 1: whole tables only")
 	return cmd
 }

@@ -1,0 +1,146 @@
+package cascade_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/skytools-go/skytools/runners/cascade"
+	tablecopy "github.com/skytools-go/skytools/runners/copy"
+	"github.com/skytools-go/skytools/sql/londiste"
+	"github.com/skytools-go/skytools/sql/pg"
+	"github.com/skytools-go/skytools/sql/pgqnode"
+	"github.com/skytools-go/skytools/sql/sandbox"
+	"github.com/skytools-go/skytools/sql/sandbox/sandboxtest"
+)
+
+// TestTurns: the rows of one large table are copied at a time; others are ready for
+// their turn, and those that are small do not wait for one.
+func TestTurns(t *testing.T) {
+	t.Parallel()
+	tables := []string{"large1", "large2", "large3", "small1", "small2", "small3"}
+	setup, names := "", []string{}
+	for _, name := range tables {
+		setup += "create table public." + name + " (id int primary key, pad text);"
+		names = append(names, "public."+name)
+	}
+	root, leaf := pairOf(t, nil, setup, names...)
+	for i, name := range tables {
+		rows := 10
+		if strings.HasPrefix(name, "large") {
+			rows = 20_000 - i // the largest is first
+		}
+		root.run(fmt.Sprintf("insert into %s select i, repeat('x', 100) from generate_series(1, %d) i; analyze %[1]s", name, rows))
+	}
+	root.ticking(20 * time.Millisecond)
+	held, err := pg.Dial(t.Context(), leaf.db.DSN, pg.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	if err := held.Script(t.Context(), "begin; lock table large1 in access share mode"); err != nil {
+		t.Fatal(err)
+	}
+	leaf.run("update londiste.table_info set merge_state = null")
+	leaf.start(func(c *cascade.Config) { c.Copies = 1 })
+	const states = "select string_agg(substr(table_name, 8) || ' ' || coalesce(merge_state, 'waits'), ', ' order by table_name) from londiste.table_info"
+	leaf.eventually(10*time.Second, "large1 in-copy, large2 in-copy, large3 waits, small1 ok, small2 ok, small3 ok", states)
+	leaf.eventually(10*time.Second, "1", "select count(*)::text from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database() and query like 'lock table%'")
+	if got := leaf.text("select count(*)::text from large2"); got != "0" {
+		t.Errorf("large2 has %s rows before its turn", got)
+	}
+	if err := held.Script(t.Context(), "commit"); err != nil {
+		t.Fatal(err)
+	}
+	leaf.inSync(20 * time.Second)
+	sameTables(t, root, leaf, names...)
+}
+
+// TestPiecesServersKilled kills both servers with SIGKILL while a table is copied in
+// pieces and changes: it is whole in the end, with its indexes.
+func TestPiecesServersKilled(t *testing.T) {
+	t.Parallel()
+	up, down := sandboxtest.Private(t, sandbox.Options{Durable: true}), sandboxtest.Private(t, sandbox.Options{Durable: true})
+	root := newRoot(t, up, "root")
+	leaf := root.add(down, root, "leaf", pgqnode.Leaf)
+	for _, n := range []*node{root, leaf} {
+		n.run(indexed)
+	}
+	root.run(indexedRows)
+	before := leaf.text(structure)
+	root.addTable("public.indexed", londiste.AddTable{})
+	stopTicks := root.ticking(20 * time.Millisecond)
+	attrs := londiste.Dict{}
+	attrs.Set(londiste.AttrRate, "1500000") // about two seconds for the rows
+	leaf.start(func(c *cascade.Config) { c.Sessions, c.Piece = 3, 64<<10 })
+	leaf.eventually(10*time.Second, "1", "select count(*)::text from londiste.table_info")
+	leaf.addTable("public.indexed", londiste.AddTable{Attrs: attrs})
+	ctx, cancel := context.WithCancel(t.Context())
+	changed := make(chan struct{})
+	go func() {
+		defer close(changed)
+		for i := 1; ctx.Err() == nil; i++ {
+			root.ask(fmt.Sprintf(`with a as (insert into indexed values (%d, 'new', 1, 1, 'empty', 1) on conflict do nothing returning 1),
+				b as (update indexed set c = c + 1, a = a || '.' where id = %d returning 1),
+				c as (delete from indexed where id = %d returning 1) select 'x'`, 100000+i, i*37%19999+200, i*91%19999+200))
+			time.Sleep(5 * time.Millisecond)
+		}
+	}()
+	for i := range 4 {
+		leaf.eventually(30*time.Second, "true", "select (merge_state <> 'in-copy' or dropped_ddl like '%-- piece%')::text from londiste.table_info")
+		time.Sleep(time.Duration(i) * 150 * time.Millisecond) // into the copy, not a synchronisation
+		server := []*sandbox.Server{up, down}[i%2]
+		server.Kill()
+		if err := server.Resume(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	leaf.inSync(60 * time.Second)
+	cancel()
+	<-changed
+	stopTicks()
+	leaf.caughtUp(root, 20*time.Second)
+	sameTables(t, root, leaf, "public.indexed")
+	leaf.eventually(10*time.Second, before, structure)
+}
+
+// TestPiecesWithoutOwnership copies in pieces as a role that may write and empty the
+// table, and owns it not: indexes stay, as only the owner can make them again.
+func TestPiecesWithoutOwnership(t *testing.T) {
+	t.Parallel()
+	s := sandboxtest.Private(t, sandbox.Options{})
+	root := newRoot(t, s, "root")
+	leaf := root.add(s, root, "leaf", pgqnode.Leaf)
+	for _, n := range []*node{root, leaf} {
+		n.run(`do $$ begin create role worker login; exception when duplicate_object then null; end $$; grant pgq_admin, londiste_writer to worker;` +
+			"create table public.owned (id int primary key, a text unique, b int); create index on owned (b); grant select, insert, update, delete, truncate on owned to worker")
+	}
+	root.run("insert into owned select i, 'a ' || i, i from generate_series(1, 20000) i")
+	root.addTable("public.owned", londiste.AddTable{})
+	root.ticking(20 * time.Millisecond)
+	indexes := func() string {
+		return leaf.text("select string_agg(indexrelid::text, ' ' order by indexrelid) from pg_index where indrelid = 'owned'::regclass")
+	}
+	before := indexes()
+	pieces := &pg.Fault{Match: "where ctid >="}
+	leaf.must(londiste.GlobalAddTable(queue, "public.owned"))
+	leaf.addTable("public.owned", londiste.AddTable{})
+	leaf.run("update londiste.table_info set merge_state = 'in-copy'")
+	err := leaf.copyTable(pg.WithFault(t.Context(), pieces), "public.owned", small, func(c *tablecopy.Config) {
+		c.DSN = func(context.Context) (string, error) {
+			return strings.Replace(leaf.db.DSN, "user=postgres", "user=worker", 1), nil
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sameTables(t, root, leaf, "public.owned")
+	if after := indexes(); after != before {
+		t.Errorf("indexes were %s, are %s", before, after)
+	}
+	if pieces.Seen() < 3 {
+		t.Errorf("it was copied in %d pieces", pieces.Seen())
+	}
+}
