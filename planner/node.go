@@ -64,7 +64,11 @@ var nodeKind = Kind[nodeState]{
 	Hazards: func(s *Scene, o Object[nodeState]) []Hazard {
 		switch {
 		case o.Want == nil:
-			return []Hazard{hazard("drops-node", "the node leaves the cascade with its registrations%s; tables keep their rows", heldBy(o.Have))}
+			unique := ""
+			if s.returned(o.Name, o.Database) {
+				unique = "; what it wrote last is on no other node: skytools queue lost " + o.Name + "@" + o.Database + " saves it"
+			}
+			return []Hazard{hazard("drops-node", "the node leaves the cascade with its registrations%s; tables keep their rows%s", heldBy(o.Have), unique)}
 		case o.Have != nil && o.Want.Type == pgqnode.Root && o.Have.Type != o.Want.Type && s.isLost(oldRoot(s, o.Name)):
 			all := []Hazard{hazard("moves-root", "%s becomes root in place of %s, which is dead: what it has not replayed is lost to the cascade", o.Database, oldRoot(s, o.Name))}
 			if h := behind(s, o); h != nil {
@@ -187,6 +191,9 @@ func wantedNode(s *Scene, q *spec.Queue, n *spec.Node) *nodeState {
 	for _, m := range q.Nodes {
 		if m.State == spec.Present && m.Provider == n.Name && !s.isDead(m.Name) {
 			w.Subscribers[m.Name] = workerOf(s, q, &m)
+			if worker, lies := have.Subscribers[m.Name]; lies && s.returned(q.Name, m.Name) {
+				w.Subscribers[m.Name] = worker
+			}
 		}
 	}
 	for _, m := range q.Nodes {
@@ -275,6 +282,8 @@ func leadsTo(known, place string) bool {
 func refuseNode(s *Scene, d Declared[nodeState]) *Diagnostic {
 	have, there := nodesIn(s, d.Database)[d.Name]
 	switch {
+	case s.returned(d.Name, d.Database):
+		return refuseReturned(s, d.Name, d.Database)
 	case there && have.Node != d.Want.Node:
 		return &Diagnostic{Code: "other-name", Message: fmt.Sprintf("this database is node %q of queue %s already", have.Node, d.Name),
 			Try: fmt.Sprintf("call the database %s in the YAML, too", have.Node)}

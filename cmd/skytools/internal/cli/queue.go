@@ -26,6 +26,7 @@ type reach struct {
 	app   *app
 	paths []string
 	dsn   string
+	dead  bool // look in databases that are declared dead, too
 }
 
 // place is one of them. The name of one that is not declared is known when it has
@@ -38,7 +39,7 @@ type place struct {
 func (a *app) queue() *cobra.Command {
 	r := &reach{app: a}
 	cmd := &cobra.Command{
-		Use: "queue", Short: "Look into queues and handle their events: list, show, tail, insert, retry, skip, export", Args: cobra.ArbitraryArgs,
+		Use: "queue", Short: "Look into queues and handle their events: list, show, tail, insert, retry, skip, export, lost", Args: cobra.ArbitraryArgs,
 		Long: `Works on the queues of the declared databases, declared themselves or not. QUEUE is
 NAME@DATABASE, or NAME where one database has it. With --dsn it works without YAML on
 the database there, also on one where the original PgQ is installed.`,
@@ -53,7 +54,7 @@ the database there, also on one where the original PgQ is installed.`,
 	f.StringArrayVarP(&r.paths, "spec", "s", nil, "where the YAML is; default: the working directory")
 	f.StringVar(&r.dsn, "dsn", "", "conninfo of a database, to work without YAML, also SKYTOOLS_DSN; keep passwords in ~/.pgpass")
 	for _, add := range []func(*reach) *cobra.Command{
-		(*reach).list, (*reach).show, (*reach).tail, (*reach).insert, (*reach).retry, (*reach).skip, (*reach).export,
+		(*reach).list, (*reach).show, (*reach).tail, (*reach).insert, (*reach).retry, (*reach).skip, (*reach).export, (*reach).lost,
 	} {
 		c := add(r)
 		c.ValidArgsFunction = r.complete
@@ -117,8 +118,10 @@ func (r *reach) places() (all []place, set *spec.Set, err error) {
 	} else if err != nil {
 		return nil, nil, err
 	}
-	for _, s := range sources(set) {
-		all = append(all, place{s.Name, s.DSN})
+	for _, d := range set.Databases {
+		if d.State != spec.Dead || r.dead {
+			all = append(all, place{d.Name, d.DSN.Reveal})
+		}
 	}
 	return all, set, nil
 }

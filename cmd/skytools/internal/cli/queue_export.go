@@ -69,6 +69,7 @@ type exporter struct {
 	app      *app
 	queue    *openQueue
 	from, to *int64
+	lost     bool // leave out what the cascade tells itself
 }
 
 // toFile writes to a file beside the one that is wanted, so that one that is there is
@@ -132,10 +133,15 @@ func (e *exporter) write(ctx context.Context, to io.Writer) (n int64, err error)
 			line = csvLine(out)
 		}
 		query := pgq.EventsIn(e.queue.Prefix, &w, pgq.Selection{})
+		seen := int64(0)
 		return pg.Each(ctx, tx, func(row [][]byte) error {
-			if n++; n%1000 == 0 {
-				bar.set(float64(n) / float64(max(total, 1)))
+			if seen++; seen%1000 == 0 {
+				bar.set(float64(seen) / float64(max(total, 1)))
 			}
+			if e.lost && isOwn(row[5]) {
+				return nil
+			}
+			n++
 			return line(row)
 		}, query.Text, query.Args...)
 	})
