@@ -26,6 +26,7 @@ type Worker struct {
 
 	applier  replay.Applier
 	prefetch replay.Prefetch // while batch follows batch
+	weight   replay.Weight   // of events
 	skips    replay.Skips
 	copies   copies
 	failed   bool      // a round, or the worker before this one, and none has been done since
@@ -309,5 +310,5 @@ func (w *Worker) register(ctx context.Context, s *state) error {
 }
 
 func (w *Worker) source(s *state) *replay.Source {
-	return &replay.Source{Conn: w.above, Queue: w.Queue, Consumer: s.Worker}
+	return &replay.Source{Conn: w.above, Queue: w.Queue, Consumer: s.Worker, Weight: &w.weight}
 }

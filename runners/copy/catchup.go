@@ -90,7 +90,7 @@ func (t *Copy) resume(ctx context.Context, s *stand) error {
 }
 
 func (t *Copy) reader() *replay.Source {
-	return &replay.Source{Conn: t.above, Queue: t.Queue, Consumer: t.consumer, Only: t.only()}
+	return &replay.Source{Conn: t.above, Queue: t.Queue, Consumer: t.consumer, Only: t.only(), Weight: &t.weight}
 }
 
 // collect is what a copy takes at once that is behind. A batch of more than one tick may

@@ -114,6 +114,7 @@ type Copy struct {
 	here     *pg.Conn
 	above    *pg.Conn
 	source   string // node that above leads to
+	weight   replay.Weight
 	root     *pg.Conn
 	forced   time.Time
 	replica  atomic.Bool // of the sessions here

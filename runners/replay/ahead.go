@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/skytools-go/skytools/sql/pg"
 )
@@ -54,7 +55,7 @@ func (t *stream) end() {
 // use any more after an error.
 //
 // It runs the query of the batch itself: a cursor would copy every event once more
-// in the server.
+// in the server. See order.go for who puts the events in order.
 //
 // Source: contract/pgq.md section 4.3.
 func (s *Source) Each(ctx context.Context, b *Batch, f func(*Event) error) (err error) {
@@ -96,32 +97,24 @@ func (s *Source) stream(ctx context.Context, b *Batch) (*stream, error) {
 	t := newStream(stop)
 	go func() {
 		defer t.close()
-		t.failed = s.read(ctx, query, t.pages)
+		t.failed = s.read(ctx, b, query, t.pages)
 	}()
 	return &t, nil
 }
 
-// query is what reads a batch that is open.
+// query is what reads a batch that is open, in order.
 func (s *Source) query(ctx context.Context, q pg.Queryer, b *Batch) (string, error) {
 	query, err := pg.One[string](ctx, q, "select pgq.batch_event_sql($1)", b.ID)
 	if err == nil && s.Only != "" {
-		query = "select * from (" + query + ") e where " + s.Only + " order by 1"
+		query = "select * from (" + strings.TrimSuffix(query, byID) + ") e where " + s.Only + byID
 	}
 	return query, err
 }
 
-// read sends the events of the query until there are no more, or ctx ends.
-func (s *Source) read(ctx context.Context, query string, pages chan<- *page) error {
+// each reads the events of a query into pages, and calls f with each that is full, and
+// the last.
+func (s *Source) each(ctx context.Context, query string, f func(*page) error) error {
 	p := &page{}
-	send := func() error {
-		select {
-		case pages <- p:
-			p = &page{make([]Event, 0, len(p.events)), make([]byte, 0, len(p.text)+len(p.text)/8)} // the next is likely to be like it
-			return nil
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
 	err := s.Conn.Stream(ctx, pg.Binary, query, func(values [][]byte) error {
 		if err := p.add(values); err != nil {
 			return err
@@ -129,10 +122,12 @@ func (s *Source) read(ctx context.Context, query string, pages chan<- *page) err
 		if len(p.events) < pageEvents && len(p.text) < pageBytes {
 			return nil
 		}
-		return send()
+		full := p
+		p = &page{make([]Event, 0, len(p.events)), make([]byte, 0, len(p.text)+len(p.text)/8)} // the next is likely to be like it
+		return f(full)
 	})
 	if err == nil && len(p.events) > 0 {
-		err = send()
+		err = f(p)
 	}
 	return err
 }

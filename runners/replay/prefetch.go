@@ -65,7 +65,7 @@ func (p *Prefetch) begin(s *Source, b *Batch, hand *stream) {
 		query := p.find(ctx, r, b)
 		close(r.known)
 		if query != "" {
-			r.failed = r.source.read(ctx, query, r.pages)
+			r.failed = r.source.read(ctx, r.batch, query, r.pages)
 		}
 	}()
 }

@@ -14,6 +14,7 @@ type Source struct {
 	Queue, Consumer string
 	Only            string    // SQL condition over the columns of events; empty: all events
 	Prefetch        *Prefetch // of the next batch; nil: none
+	Weight          *Weight   // of earlier events; nil: not known
 }
 
 // A Batch is what lies between two ticks.
@@ -22,6 +23,7 @@ type Batch struct {
 	Prev, Tick int64
 	Time       string // of Tick
 	Seq        int64  // of events, at Tick
+	Events     int64  // by the sequence: a hint, which may be too high
 }
 
 // A LostPosition says that the provider would go on at another place than we must.
@@ -78,11 +80,11 @@ func (s *Source) next(ctx context.Context, q pg.Queryer, span Span) (*Batch, err
 	type row struct {
 		ID               *int64
 		Prev, Tick, Time *string
-		Seq              *int64
+		Seq, Before      *int64
 	}
 	r, err := pg.Struct[row](ctx, q, `
 		select batch_id as id, prev_tick_id::text as prev, cur_tick_id::text as tick,
-		       cur_tick_time::text as time, cur_tick_event_seq as seq
+		       cur_tick_time::text as time, cur_tick_event_seq as seq, prev_tick_event_seq as before
 		  from pgq.next_batch_custom($1, $2, null, $3, null)`, s.Queue, s.Consumer, span.count())
 	if err != nil {
 		return nil, fmt.Errorf("open a batch of %s on queue %s: %w", s.Consumer, s.Queue, err)
@@ -95,6 +97,9 @@ func (s *Source) next(ctx context.Context, q pg.Queryer, span Span) (*Batch, err
 	b.Tick, _ = strconv.ParseInt(*r.Tick, 10, 64)
 	if r.Seq != nil {
 		b.Seq = *r.Seq
+		if r.Before != nil {
+			b.Events = b.Seq - *r.Before
+		}
 	}
 	return b, nil
 }
