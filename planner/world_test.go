@@ -180,7 +180,7 @@ func rowOf(a planner.Address, s planner.State) json.RawMessage {
 	case "script":
 		out["sha256"] = s["sha256"]
 	case "archive":
-		out = map[string]any{"mode": s["archive_mode"], "command": s["archive_command"], "wal_level": s["wal_level"]}
+		out = map[string]any{"mode": s["archive_mode"], "command": s["archive_command"], "wal_level": s["wal_level"], "arrived": s["arrives"]}
 	case "standby":
 		out = map[string]any{"name": a.Name, "slot": s["slot"], "sync": s["sync"]}
 	case "replay":
