@@ -99,6 +99,9 @@ func notesOfArchive(s *Scene, o Object[archiveState]) []string {
 	if text := progressOf(s, o.Database); text != "" && o.Have != nil && !o.Have.Arrives {
 		notes = append(notes, text)
 	}
+	if a := s.Set.Archives.Get(o.Name); a != nil {
+		notes = append(notes, notesOfReplication(s, a)...)
+	}
 	if s.database(o.Database).Rights.Superuser {
 		return notes
 	}

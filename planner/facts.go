@@ -15,7 +15,7 @@ import (
 // they answer never enters a comparison or a digest.
 func FactCatalogs() []sql.Catalog {
 	return []sql.Catalog{
-		named("queue", pgq.QueueFacts), named("consumer", pgq.ConsumerFacts), named("node", pgqnode.NodeFacts), named("table", londiste.TableFacts), standby.Connected, archive.Progressed, sizes,
+		named("queue", pgq.QueueFacts), named("consumer", pgq.ConsumerFacts), named("node", pgqnode.NodeFacts), named("table", londiste.TableFacts), standby.Connected, archive.Progressed, archive.Replicating, archive.Admits, sizes,
 	}
 }
 

@@ -1,10 +1,6 @@
 package planner
 
-import (
-	"encoding/json"
-
-	"github.com/skytools-go/skytools/sql/archive"
-)
+import "github.com/skytools-go/skytools/sql/archive"
 
 // The proof of an archive: WAL that was written after its settings came into force has
 // been archived. archive_command answers so only when every required store has it, so the
@@ -34,11 +30,9 @@ func arrives(row archive.Setting) bool {
 
 // progressOf says how far a server's archiver is; empty: it was not asked.
 func progressOf(s *Scene, database string) string {
-	for _, raw := range s.database(database).Facts["archive"] {
-		var p archive.Progress
-		if json.Unmarshal(raw, &p) == nil {
-			return p.String()
-		}
+	p, known := factOf[archive.Progress](s, database, "archive")
+	if !known {
+		return ""
 	}
-	return ""
+	return p.String()
 }
