@@ -18,6 +18,7 @@ import (
 	"github.com/skytools-go/skytools/planner"
 	"github.com/skytools-go/skytools/runners/wal/backup/backuptest"
 	"github.com/skytools-go/skytools/runners/wal/standby"
+	"github.com/skytools-go/skytools/sql/pg"
 	"github.com/skytools-go/skytools/sql/sandbox"
 	"github.com/skytools-go/skytools/sql/sandbox/sandboxtest"
 )
@@ -164,6 +165,7 @@ func TestStandby(t *testing.T) {
 		t.Errorf("drift: %+v", d.Drifted)
 	}
 	p.apply(p.with("delay: 0s"))
+	p.settings()
 
 	sync := p.with("sync: true")
 	stale := p.plan(sync)
@@ -194,9 +196,41 @@ func TestStandby(t *testing.T) {
 	if got := one("select count(*)::text from pg_replication_slots"); got != "0" {
 		t.Errorf("%s slots are left", got)
 	}
-	if got := one("select count(*)::text from skytools.applied where address like '%/b@%'"); got != "0" {
+	if got := one("select count(*)::text from skytools.applied where address like '%/b@%' or address like '%@b'"); got != "0" {
 		t.Errorf("%s records are left", got)
 	}
+}
+
+// settings are applied where a reload does it, told where it does not, and seen to change.
+func (p *pair) settings() {
+	p.Helper()
+	yaml := p.with(`settings: {work_mem: 0.5GB, log_line_prefix: "it's %m ", hot_standby_feedback: "YES", max_connections: "1234"}`)
+	plan := p.apply(yaml)
+	var told []string
+	for _, d := range plan.Diagnostics {
+		told = append(told, d.Code+" "+d.Address)
+	}
+	if !slices.Equal(told, []string{"needs-restart setting/max_connections@b"}) || len(plan.Steps) != 3 || plan.Steps[0].RecordedIn != "hub" {
+		p.Errorf("told %v, steps %+v", told, plan.Steps)
+	}
+	conn, err := pg.Dial(p.Context(), p.b.DSN, pg.Options{})
+	if err != nil {
+		p.Fatal(err)
+	}
+	defer conn.Close()
+	if got, err := pg.One[string](p.Context(), conn, "select concat_ws(', ', current_setting('work_mem'), current_setting('log_line_prefix'), current_setting('hot_standby_feedback'))"); err != nil || got != "512MB, it's %m , on" {
+		p.Errorf("the standby has %s, %v", got, err)
+	}
+	for _, text := range []string{"alter system set work_mem = '3MB'", "select pg_reload_conf(), pg_sleep(1)"} {
+		if _, err := conn.Exec(p.Context(), text); err != nil {
+			p.Fatal(err)
+		}
+	}
+	d := p.drift(yaml)
+	if len(d.Drifted) != 1 || d.Drifted[0].Address.String() != "setting/work_mem@b" || len(d.Drifted[0].Fields) != 1 || d.Drifted[0].Fields[0].After != "3MB" {
+		p.Errorf("drift: %+v", d.Drifted)
+	}
+	p.apply(yaml)
 }
 
 // applyHere applies without looking at the standby.
