@@ -1,6 +1,7 @@
 package planner
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -38,14 +39,18 @@ var settingKind = Kind[settingState]{
 	Declared: func(s *Scene) []Declared[settingState] {
 		var all []Declared[settingState]
 		for _, w := range s.wantedSettings() {
-			if w.row.Reloads() && !w.row.Overridden() {
+			if w.row.Reloads() && !w.row.Overridden() && w.cannot() == "" {
 				all = append(all, Declared[settingState]{Database: w.of.Name, Name: w.row.Name, At: w.of.At, Want: &settingState{w.row.Words(w.value)}})
 			}
 		}
 		return all
 	},
-	Steps: func(_ *Scene, o Object[settingState]) []Draft[settingState] {
-		return []Draft[settingState]{{Title: "set", Alone: true, Do: []sql.Stmt{standby.Set(o.Name, o.Want.Value), archive.Reload()}}}
+	Steps: func(s *Scene, o Object[settingState]) []Draft[settingState] {
+		value := o.Want.Value
+		if row, known := s.settingRows(o.Database)[o.Name]; known && o.Name == conninfoSetting && value != "" && row.Open != nil {
+			value = standby.Moved(*row.Open, value)
+		}
+		return []Draft[settingState]{{Title: "set", Alone: true, Do: []sql.Stmt{standby.Set(o.Name, value), archive.Reload()}}}
 	},
 	Needs: func(s *Scene, o Object[settingState]) []Address {
 		of := s.home(o.Database)
@@ -66,14 +71,14 @@ func (s *Scene) wantedSettings() (all []wantedSetting) {
 	for i := range s.Set.Standbys {
 		b := &s.Set.Standbys[i]
 		d := s.database(b.Name)
-		if b.State == spec.Absent || s.isDead(b.Of) || len(b.Settings) == 0 || !d.reached() || d.Primary {
+		if b.State == spec.Absent || s.isDead(b.Of) || !d.reached() || d.Primary {
 			continue
 		}
-		rows := map[string]standby.Setting{}
-		for _, raw := range d.rows("setting") {
-			var row standby.Setting
-			if json.Unmarshal(raw, &row) == nil {
-				rows[strings.ToLower(row.Name)] = row
+		rows := s.settingRows(b.Name)
+		follow := s.following(b)
+		for _, name := range slices.Sorted(maps.Keys(follow)) {
+			if row, known := rows[name]; known { // who may not see it is told nothing
+				all = append(all, wantedSetting{b, follow[name], row, true})
 			}
 		}
 		for _, name := range slices.Sorted(maps.Keys(b.Settings)) {
@@ -85,6 +90,18 @@ func (s *Scene) wantedSettings() (all []wantedSetting) {
 		}
 	}
 	return all
+}
+
+// settingRows is what a standby says of its settings, by their names in lower case.
+func (s *Scene) settingRows(database string) map[string]standby.Setting {
+	rows := map[string]standby.Setting{}
+	for _, raw := range s.database(database).rows("setting") {
+		var row standby.Setting
+		if json.Unmarshal(raw, &row) == nil {
+			rows[strings.ToLower(row.Name)] = row
+		}
+	}
+	return rows
 }
 
 // settings tells of settings that differ and that apply leaves alone.
@@ -100,6 +117,8 @@ func (b *builder) settings() {
 		case !w.known:
 			say("setting-unknown", "", "the standby does not show it: it is misspelt, may hold a secret, or is for pg_read_all_settings")
 		case have == want || raised(w.row, want):
+		case w.cannot() != "":
+			say("follows-otherwise", w.cannot(), "it is %s and should be %s", cmp.Or(have, "empty"), cmp.Or(want, "empty"))
 		case w.row.Overridden():
 			say("setting-overridden", "", "it is %s and should be %s, but this session has it from elsewhere (%s) than the server's files", have, want, w.row.Source)
 		case w.row.Context == "internal":

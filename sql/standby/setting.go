@@ -26,6 +26,7 @@ type Setting struct {
 	Context string  `json:"context"`
 	Source  string  `json:"source"`
 	Pending bool    `json:"pending"` // a restart will change it
+	Open    *string `json:"open"`    // primary_conninfo whole, where it holds no password and is no URL
 }
 
 // Reloads reports whether a session that is there already sees a change of the server's

@@ -1,6 +1,9 @@
 package standby
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 // A value means the same however it is written, and nothing else is taken for it.
 func TestWords(t *testing.T) {
@@ -54,5 +57,26 @@ func TestSet(t *testing.T) {
 		if got := Set(c.name, c.value).Text; got != c.want {
 			t.Errorf("%s; want %s", got, c.want)
 		}
+	}
+}
+
+// A conninfo is led to another place, and keeps what else it says.
+func TestPlace(t *testing.T) {
+	for _, c := range []struct{ conninfo, place string }{
+		{"host=a port=6000 user=x", "host=a port=6000"},
+		{"user=x host='/var/run/my server' dbname=y", "host=/var/run/my server port=5432"},
+		{"hostaddr=10.0.0.1 user=x", ""},
+		{"host=a,b", ""},
+		{"postgresql://a:1/host=b", ""},
+		{"service=hub", ""},
+	} {
+		got, ok := Place(c.conninfo)
+		if got != c.place || ok != (c.place != "") {
+			t.Errorf("%s leads to %q, %t; want %q", c.conninfo, got, ok, c.place)
+		}
+	}
+	moved := Moved("user=x host='a' port=1 application_name=b passfile='/srv/b.pgpass'", "host=10.0.0.9 port=6000")
+	if place, _ := Place(moved); place != "host=10.0.0.9 port=6000" || !strings.HasSuffix(moved, "user=x   application_name=b passfile='/srv/b.pgpass'") {
+		t.Errorf("moved: %s", moved)
 	}
 }
