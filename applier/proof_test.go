@@ -100,7 +100,7 @@ func TestProof(t *testing.T) {
 	s.only(s.plan(s.yaml), "prove")
 
 	s.does("exit 0")
-	if o := s.apply(p); o.Failed > 0 || o.Done == 0 {
+	if o := s.apply(p); o.Done+o.Already != len(p.Steps) { // the archiver may have come first
 		t.Errorf("the same plan again: %+v", o)
 	}
 	s.until("last_archived_wal is not null and last_failed_time < last_archived_time")
@@ -141,8 +141,9 @@ func TestProof(t *testing.T) {
 		}
 	}
 	s.fails(p, "waited 1.5s on hub")
+	p = s.only(s.plan(moved), "prove")
 	s.does("exit 0")
-	s.apply(s.only(s.plan(moved), "prove"))
+	s.apply(p)
 	s.empty(moved)
 }
 

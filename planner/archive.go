@@ -92,27 +92,36 @@ func notesOfArchive(s *Scene, o Object[archiveState]) []string {
 			restart = append(restart, setting.name)
 		}
 	}
-	notes := []string{"skytools wal init " + o.Name + " makes the stores ready, before that no WAL is archived"}
+	notes := []string{storesNote(s.Set.Archives.Get(o.Name))}
 	if len(restart) > 0 {
 		notes = append(notes, strings.Join(restart, " and ")+" will change with the next restart of the server, which apply leaves to you; plan again after it, to prove that WAL arrives")
 	}
 	if text := progressOf(s, o.Database); text != "" && o.Have != nil && !o.Have.Arrives {
 		notes = append(notes, text)
 	}
-	if a := s.Set.Archives.Get(o.Name); a != nil {
-		notes = append(notes, notesOfReplication(s, a)...)
-	}
+	notes = append(notes, notesOfReplication(s, s.Set.Archives.Get(o.Name))...)
 	if s.database(o.Database).Rights.Superuser {
 		return notes
 	}
 	set, after := setArchive(now, o)
 	if len(set) > 0 {
-		notes = append(notes, "who applies needs the right to change these settings (before version 15 a superuser): grant alter system on parameter archive_mode, archive_command, wal_level to ...")
+		notes = append(notes, "who applies needs the right to change these settings (before version 15 a superuser): grant alter system on parameter archive_mode, archive_command, wal_level to ..., grant execute on function pg_reload_conf() to ...")
 	}
 	if !after.Arrives {
 		notes = append(notes, "to prove that WAL arrives, who applies needs: grant execute on function pg_create_restore_point(text), pg_switch_wal(), pg_stat_reset_shared(text) to ...")
 	}
 	return notes
+}
+
+// storesNote says who makes the stores ready: a step speaks SQL to a server, and cannot.
+func storesNote(a *spec.Archive) string {
+	init := "skytools wal init " + a.Name
+	for _, store := range a.Stores {
+		if strings.HasPrefix(store.URL, "file:") {
+			return init + ", on the host that has " + store.URL + ", makes the stores ready: do that before apply, because no WAL is archived earlier"
+		}
+	}
+	return init + ", from wherever the stores can be reached, makes them ready: do that before apply, because no WAL is archived earlier"
 }
 
 func haveOf(o Object[archiveState]) archiveState {
