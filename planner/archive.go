@@ -51,11 +51,11 @@ var archiveKind = Kind[archiveState]{
 	},
 	Needs: func(_ *Scene, o Object[archiveState]) []Address { return home(o.Address) },
 	Notes: notesOfArchive,
-	Found: func(s *Scene, database, path string) string {
+	Found: func(s *Scene, database, path string) (string, bool) {
 		if path != "arrives" {
-			return ""
+			return "", true
 		}
-		return progressOf(s, database)
+		return progressOf(s, database), fails(s, database)
 	},
 }
 

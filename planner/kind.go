@@ -38,8 +38,9 @@ type Kind[S any] struct {
 	Hazards func(*Scene, Object[S]) []Hazard // nil: none
 	Notes   func(*Scene, Object[S]) []string // facts for the reader; nil: none
 
-	// Found says how drift tells what is there now; empty: as it is. Nil: always so.
-	Found func(s *Scene, database, path string) string
+	// Found says how drift tells what is there now, empty: as it is; and whether it is
+	// drift at all. Nil: it is, as it is.
+	Found func(s *Scene, database, path string) (text string, drift bool)
 
 	Once   bool                                       // what was applied stands, also when the catalog has forgotten it
 	Afar   bool                                       // objects of standbys, which cannot be written to: what was applied is recorded on the primary
@@ -96,7 +97,7 @@ type kind interface {
 	vital() bool
 	afar() bool
 	once() bool
-	foundAt(s *Scene, database, path string) string
+	foundAt(s *Scene, database, path string) (string, bool)
 }
 
 func (k Kind[S]) name() string         { return k.Name }
@@ -105,9 +106,9 @@ func (k Kind[S]) vital() bool          { return k.Vital }
 func (k Kind[S]) afar() bool           { return k.Afar }
 func (k Kind[S]) once() bool           { return k.Once }
 
-func (k Kind[S]) foundAt(s *Scene, database, path string) string {
+func (k Kind[S]) foundAt(s *Scene, database, path string) (string, bool) {
 	if k.Found == nil {
-		return ""
+		return "", true
 	}
 	return k.Found(s, database, path)
 }

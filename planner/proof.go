@@ -28,6 +28,13 @@ func arrives(row archive.Setting) bool {
 	return !row.InForce() || row.Arrived == nil || *row.Arrived
 }
 
+// fails reports whether the last attempt of a server's archiver failed. Where nothing was
+// archived since a restart, nobody has changed anything: plan proves it, and it is no drift.
+func fails(s *Scene, database string) bool {
+	p, known := factOf[archive.Progress](s, database, "archive")
+	return !known || p.Failing
+}
+
 // progressOf says how far a server's archiver is; empty: it was not asked.
 func progressOf(s *Scene, database string) string {
 	p, known := factOf[archive.Progress](s, database, "archive")

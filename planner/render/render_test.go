@@ -141,7 +141,7 @@ func TestFormats(t *testing.T) {
 }
 
 func TestDriftFormats(t *testing.T) {
-	for _, name := range []string{"drift", "drift-ignored", "spec-and-drift", "orphan", "unreachable", "unreadable", "nothing-to-do", "trigger-disabled", "archive-fails", "archive-healthy"} {
+	for _, name := range []string{"drift", "drift-ignored", "spec-and-drift", "orphan", "unreachable", "unreadable", "nothing-to-do", "trigger-disabled", "archive-fails", "archive-restarted", "archive-healthy"} {
 		t.Run(name, func(t *testing.T) {
 			d, dir := drift(t, name), filepath.Join(cases, name)
 			golden(t, filepath.Join(dir, "drift.txt"), written(func(w io.Writer) { render.DriftText(w, d, "spec.yaml", nil) }))
