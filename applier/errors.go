@@ -81,6 +81,23 @@ func quoteArg(s string) string {
 	return s
 }
 
+// A WaitError says that what a step waits for did not come in time, or has failed.
+type WaitError struct {
+	Wait   *planner.Wait
+	Failed bool
+	Note   string // what the query answered last
+}
+
+func (e *WaitError) Error() string {
+	if e.Failed {
+		return fmt.Sprintf("waited in vain on %s: %s", e.Wait.Node, e.Note)
+	}
+	return fmt.Sprintf("waited %s on %s: %s", time.Duration(e.Wait.LimitMS)*time.Millisecond, e.Wait.Node, e.Note)
+}
+
+// Hint says what to try.
+func (e *WaitError) Hint() string { return e.Wait.Try }
+
 // A LockError says that somebody else is applying.
 type LockError struct {
 	Node   string

@@ -107,14 +107,7 @@ func TestKilledAtEveryStep(t *testing.T) {
 		t.Fatal(err)
 	}
 	for at := 1; at <= 2*len(p.Steps); at++ {
-		child := exec.Command(os.Args[0], "-test.run=^TestKilledAtEveryStep$")
-		child.Env = append(os.Environ(), "APPLY_PLAN="+file, fmt.Sprint("APPLY_DIE_AT=", at),
-			"APPLY_HUB="+w.dbs["hub"].DSN, "APPLY_EDGE="+w.dbs["edge"].DSN)
-		out, err := child.CombinedOutput()
-		var exit *exec.ExitError
-		if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
-			t.Fatalf("the child at event %d: %v\n%s", at, err, out)
-		}
+		w.killed(file, fmt.Sprint("APPLY_DIE_AT=", at), "APPLY_EDGE="+w.dbs["edge"].DSN)
 	}
 	if o := w.apply(p); o.Done+o.Already != len(p.Steps) || o.Failed > 0 {
 		t.Errorf("afterwards: %+v", o)
@@ -130,6 +123,18 @@ func TestKilledAtEveryStep(t *testing.T) {
 	}
 }
 
+// killed has a child apply a plan, who is killed as env says.
+func (w *world) killed(file string, env ...string) {
+	w.Helper()
+	child := exec.Command(os.Args[0], "-test.run=^TestKilledAtEveryStep$")
+	child.Env = append(append(os.Environ(), "APPLY_PLAN="+file, "APPLY_HUB="+w.dbs["hub"].DSN), env...)
+	out, err := child.CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
+		w.Fatalf("the child with %v: %v\n%s", env, err, out)
+	}
+}
+
 // applyAndDie is the child: it applies until the nth event of a step and kills itself.
 func applyAndDie(t *testing.T) {
 	text, err := os.ReadFile(os.Getenv("APPLY_PLAN"))
@@ -140,14 +145,16 @@ func applyAndDie(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Even numbers die between the intent and the outcome of a step, odd ones when
+	// With APPLY_DIE_IN the nth statement that holds it dies. Otherwise even numbers die between the intent and the outcome of a step, odd ones when
 	// it is done.
 	at := 0
 	fmt.Sscan(os.Getenv("APPLY_DIE_AT"), &at)
 	left := (at + 1) / 2
 	die := func() { syscall.Kill(os.Getpid(), syscall.SIGKILL); select {} }
 	ctx := t.Context()
-	if at%2 == 0 {
+	if within := os.Getenv("APPLY_DIE_IN"); within != "" {
+		ctx, left = pg.WithFault(ctx, &pg.Fault{Match: within, Nth: at, Do: die}), 0
+	} else if at%2 == 0 {
 		ctx = pg.WithFault(ctx, &pg.Fault{Match: "'statement_timeout'", Nth: left, Do: die})
 		left = 0
 	}

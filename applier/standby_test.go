@@ -2,6 +2,7 @@ package applier_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -18,8 +19,11 @@ import (
 	"github.com/skytools-go/skytools/planner"
 	"github.com/skytools-go/skytools/runners/wal/backup/backuptest"
 	"github.com/skytools-go/skytools/runners/wal/standby"
+	"github.com/skytools-go/skytools/sql"
+	"github.com/skytools-go/skytools/sql/pg"
 	"github.com/skytools-go/skytools/sql/sandbox"
 	"github.com/skytools-go/skytools/sql/sandbox/sandboxtest"
+	sqlstandby "github.com/skytools-go/skytools/sql/standby"
 )
 
 // pair is a primary, of which hub is a database, and its standby b, which is not made yet.
@@ -147,8 +151,8 @@ func TestStandby(t *testing.T) {
 
 	all := p.with("delay: 30m, replay: paused")
 	plan := p.apply(all)
-	if s := plan.Steps[len(plan.Steps)-1]; s.Address.String() != "replay/b@b" || s.RecordedIn != "hub" {
-		t.Errorf("the last step: %+v", s)
+	if !slices.ContainsFunc(plan.Steps, func(s *planner.Step) bool { return s.Address.String() == "replay/b@b" && s.RecordedIn == "hub" }) {
+		t.Errorf("steps: %+v", plan.Steps)
 	}
 	if st := p.b.State(ctx); !st.Paused || st.Delay != 1800 {
 		t.Errorf("state: %+v", st)
@@ -164,6 +168,8 @@ func TestStandby(t *testing.T) {
 		t.Errorf("drift: %+v", d.Drifted)
 	}
 	p.apply(p.with("delay: 0s"))
+	p.settings()
+	p.moves()
 
 	sync := p.with("sync: true")
 	stale := p.plan(sync)
@@ -194,9 +200,113 @@ func TestStandby(t *testing.T) {
 	if got := one("select count(*)::text from pg_replication_slots"); got != "0" {
 		t.Errorf("%s slots are left", got)
 	}
-	if got := one("select count(*)::text from skytools.applied where address like '%/b@%'"); got != "0" {
+	if got := one("select count(*)::text from skytools.applied where address like '%/b@%' or address like '%@b'"); got != "0" {
 		t.Errorf("%s records are left", got)
 	}
+}
+
+// settings are applied where a reload does it, told where it does not, and seen to change.
+func (p *pair) settings() {
+	p.Helper()
+	yaml := p.with(`settings: {work_mem: 0.5GB, log_line_prefix: "it's %m ", hot_standby_feedback: "YES", max_connections: "1234"}`)
+	plan := p.apply(yaml)
+	var told []string
+	for _, d := range plan.Diagnostics {
+		told = append(told, d.Code+" "+d.Address)
+	}
+	if !slices.Equal(told, []string{"needs-restart setting/max_connections@b"}) || len(plan.Steps) != 3 || plan.Steps[0].RecordedIn != "hub" {
+		p.Errorf("told %v, steps %+v", told, plan.Steps)
+	}
+	conn, err := pg.Dial(p.Context(), p.b.DSN, pg.Options{})
+	if err != nil {
+		p.Fatal(err)
+	}
+	defer conn.Close()
+	if got, err := pg.One[string](p.Context(), conn, "select concat_ws(', ', current_setting('work_mem'), current_setting('log_line_prefix'), current_setting('hot_standby_feedback'))"); err != nil || got != "512MB, it's %m , on" {
+		p.Errorf("the standby has %s, %v", got, err)
+	}
+	for _, text := range []string{"alter system set work_mem = '3MB'", "select pg_reload_conf(), pg_sleep(1)"} {
+		if _, err := conn.Exec(p.Context(), text); err != nil {
+			p.Fatal(err)
+		}
+	}
+	d := p.drift(yaml)
+	if len(d.Drifted) != 1 || d.Drifted[0].Address.String() != "setting/work_mem@b" || len(d.Drifted[0].Fields) != 1 || d.Drifted[0].Fields[0].After != "3MB" {
+		p.Errorf("drift: %+v", d.Drifted)
+	}
+	p.apply(yaml)
+}
+
+// moves lets the standby follow its primary by another way to the same server, and look into
+// an archive no longer; a password that somebody wrote into the conninfo is not read.
+func (p *pair) moves() {
+	p.Helper()
+	conn, err := pg.Dial(p.Context(), p.b.DSN, pg.Options{})
+	if err != nil {
+		p.Fatal(err)
+	}
+	defer conn.Close()
+	do := func(texts ...string) {
+		p.Helper()
+		for _, text := range append(texts, "select pg_reload_conf(), pg_sleep(1)") {
+			if _, err := conn.Exec(p.Context(), text); err != nil {
+				p.Fatal(err)
+			}
+		}
+	}
+	before, err := pg.One[string](p.Context(), conn, "show primary_conninfo")
+	if err != nil {
+		p.Fatal(err)
+	}
+	place, ok := sqlstandby.Place(before)
+	if !ok {
+		p.Fatalf("it follows %s", before)
+	}
+	there := strings.TrimSuffix(strings.TrimPrefix(place, "host="), " port=5432")
+	yaml := p.with(`delay: 0s, conninfo: "host='` + there + `' user=postgres"`)
+	plan := p.plan(yaml)
+	if len(plan.Changes) != 1 || plan.Changes[0].Action != planner.Adopt || plan.Changes[0].Name != "primary_conninfo" {
+		p.Fatalf("changes: %+v", plan.Changes)
+	}
+	work := p.applier()
+	work.DSN = func(_ context.Context, node string) (string, error) {
+		return map[string]string{"b": p.b.DSN, "hub": p.dbs["hub"].DSN}[node], nil
+	}
+	if _, err := work.Apply(p.Context(), plan); err != nil {
+		p.Fatal(err)
+	}
+	do("alter system set primary_conninfo = "+sql.Literal(sqlstandby.Moved(before, "host=/nowhere port=1")), "alter system set restore_command = 'false'")
+	var drifted []string
+	for _, d := range p.drift(yaml).Drifted {
+		drifted = append(drifted, d.Address.String())
+	}
+	if !slices.Equal(drifted, []string{"setting/primary_conninfo@b", "setting/restore_command@b"}) {
+		p.Errorf("drift: %v", drifted)
+	}
+	p.apply(yaml)
+	for range 600 {
+		st := p.b.State(p.Context())
+		if st.Receiver == "streaming" {
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	if st := p.b.State(p.Context()); st.Receiver != "streaming" {
+		p.Errorf("it does not follow again: %+v", st)
+	}
+
+	do("alter system set primary_conninfo = " + sql.Literal(sqlstandby.Moved(before, "host=/nowhere port=1")+" password='it\\'s s3cret'"))
+	seen, err := json.Marshal(p.look(yaml))
+	if err != nil || strings.Contains(string(seen), "s3cret") {
+		p.Errorf("the password was read, %v", err)
+	}
+	plan = p.plan(yaml)
+	if len(plan.Steps) > 0 || !slices.ContainsFunc(plan.Diagnostics, func(d planner.Diagnostic) bool {
+		return d.Code == "follows-otherwise" && strings.Contains(d.Message, "host=/nowhere port=1")
+	}) {
+		p.Errorf("steps %d, told %+v", len(plan.Steps), plan.Diagnostics)
+	}
+	do("alter system set primary_conninfo = " + sql.Literal(before))
 }
 
 // applyHere applies without looking at the standby.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -82,8 +83,8 @@ func (a *Applier) step(ctx context.Context, s *planner.Step, outcome *Outcome) e
 	a.say(start)
 	began := time.Now()
 	result, settled, warnings, err := a.attempt(ctx, s)
-	if err == nil && s.Wait != nil && !settled {
-		err = a.wait(ctx, s)
+	if err == nil && s.Wait != nil && !s.Alone && !settled {
+		err = a.wait(ctx, s, nil)
 	}
 	e.Type, e.Result, e.Took, e.Warnings = "step-done", result, time.Since(began), warnings
 	if err != nil {
@@ -207,8 +208,8 @@ func plainArg(arg any) any {
 
 // alone runs statements that cannot be part of a transaction, if the object is as the plan
 // expects it. Another process may have to carry out what they ask for, so their effect is
-// waited for; the transaction that follows sees it. To be interrupted in between leaves a
-// part of them done, and the step is done again.
+// waited for, as the step says how; the transaction that follows sees it. To be interrupted
+// in between leaves a part of them done, and the step is done again.
 func (a *Applier) alone(ctx context.Context, session *session, s *planner.Step) (ran bool, err error) {
 	find := func() (found planner.State, err error) {
 		err = session.conn.Read(ctx, func(tx *pg.Tx) error {
@@ -221,13 +222,26 @@ func (a *Applier) alone(ctx context.Context, session *session, s *planner.Step) 
 	if err != nil || !s.Expect.Holds(found) || s.Result.Holds(found) {
 		return false, err // transact says what that means
 	}
+	inputs, err := a.inputs(ctx, s.Inputs, s.Node, nil)
+	if err != nil {
+		return false, err
+	}
 	for _, stmt := range s.Do {
-		if _, err := session.conn.Exec(ctx, stmt.Text, stmt.Args...); err != nil {
+		filled, err := fill(stmt, inputs)
+		if err != nil {
+			return true, err
+		}
+		if _, err := session.conn.Exec(ctx, filled.Text, filled.Args...); err != nil {
 			return true, &StatementError{stmt, err}
 		}
 	}
+	if s.Wait != nil {
+		if err := a.wait(ctx, s, inputs); err != nil {
+			return true, err
+		}
+	}
 	for wait := time.Now().Add(effectTimeout); ; {
-		if found, err = find(); err != nil || s.Result.Holds(found) || time.Now().After(wait) {
+		if found, err = find(); err != nil || s.Result.Holds(found) || s.Settled != nil && s.Settled.Holds(found) || time.Now().After(wait) {
 			return true, err
 		}
 		select {
@@ -431,8 +445,9 @@ func (a *Applier) record(ctx context.Context, tx *pg.Tx, s *planner.Step) error 
 	return err
 }
 
-// wait asks until the step's wait is over.
-func (a *Applier) wait(ctx context.Context, s *planner.Step) error {
+// wait asks until the step's wait is over. known are values that were read for the step
+// before.
+func (a *Applier) wait(ctx context.Context, s *planner.Step, known map[string]any) error {
 	w := s.Wait
 	limit, cancel := context.WithTimeout(ctx, time.Duration(w.LimitMS)*time.Millisecond)
 	defer cancel()
@@ -440,20 +455,24 @@ func (a *Applier) wait(ctx context.Context, s *planner.Step) error {
 	if err != nil {
 		return err
 	}
+	maps.Copy(inputs, known)
 	stmt, err := fill(w.Stmt, inputs)
 	if err != nil {
 		return err
 	}
 	for last := ""; ; {
 		now, err := pg.Struct[waiting](limit, a.sessions[w.Node].conn, stmt.Text, stmt.Args...)
-		if err == nil && now.Done {
+		if err == nil && now.Done != nil && *now.Done {
 			return nil
 		}
 		if limit.Err() != nil && ctx.Err() == nil {
-			return fmt.Errorf("waited %s on %s: %s", time.Duration(w.LimitMS)*time.Millisecond, w.Node, last)
+			return &WaitError{w, false, last}
 		}
 		if err != nil {
 			return err
+		}
+		if now.Done == nil {
+			return &WaitError{w, true, now.Note}
 		}
 		if now.Note != last {
 			a.say(Event{Type: "step-progress", Step: s.ID, Address: s.Address, Node: w.Node, Title: s.Title, Progress: now.Progress, Note: now.Note})
@@ -467,7 +486,7 @@ func (a *Applier) wait(ctx context.Context, s *planner.Step) error {
 }
 
 type waiting struct {
-	Done     bool
+	Done     *bool
 	Progress float64
 	Note     string
 }

@@ -123,6 +123,15 @@ func (d *Drift) object(s *Scene, a Address, row Applied, found State) {
 	if !x.Gone {
 		for _, f := range fields(found, row.Spec, nil) {
 			f.Before, f.After, f.Cause = f.After, f.Before, "drift"
+			text, drift := kindOf(a.Kind).foundAt(s, a.Database, f.Path)
+			if !drift {
+				found = maps.Clone(found)
+				found[f.Path] = row.Spec[f.Path]
+				continue
+			}
+			if text != "" {
+				f.After = text
+			}
 			if !s.ignored(a, f.Path) {
 				x.Fields = append(x.Fields, f)
 			}

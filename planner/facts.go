@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 
 	"github.com/skytools-go/skytools/sql"
+	"github.com/skytools-go/skytools/sql/archive"
 	"github.com/skytools-go/skytools/sql/londiste"
 	"github.com/skytools-go/skytools/sql/pgq"
 	"github.com/skytools-go/skytools/sql/pgqnode"
@@ -14,7 +15,7 @@ import (
 // they answer never enters a comparison or a digest.
 func FactCatalogs() []sql.Catalog {
 	return []sql.Catalog{
-		named("queue", pgq.QueueFacts), named("consumer", pgq.ConsumerFacts), named("node", pgqnode.NodeFacts), named("table", londiste.TableFacts), standby.Connected, sizes,
+		named("queue", pgq.QueueFacts), named("consumer", pgq.ConsumerFacts), named("node", pgqnode.NodeFacts), named("table", londiste.TableFacts), standby.Connected, archive.Progressed, archive.Replicating, archive.Admits, sizes,
 	}
 }
 

@@ -35,13 +35,18 @@ type Kind[S any] struct {
 	// Recreate reports a change that loses what is there before it is made anew.
 	Recreate func(Object[S]) bool
 
-	Hazards func(*Scene, Object[S]) []Hazard           // nil: none
-	Notes   func(*Scene, Object[S]) []string           // facts for the reader; nil: none
-	Once    bool                                       // what was applied stands, also when the catalog has forgotten it
-	Afar    bool                                       // objects of standbys, which cannot be written to: what was applied is recorded on the primary
-	Vital   bool                                       // objects that exist for others: never counted as unmanaged
-	Hidden  func(s *Scene, database, name string) bool // objects that others make: the same; nil: none
-	Adopt   func(a *Adoption, database, name string, settings S)
+	Hazards func(*Scene, Object[S]) []Hazard // nil: none
+	Notes   func(*Scene, Object[S]) []string // facts for the reader; nil: none
+
+	// Found says how drift tells what is there now, empty: as it is; and whether it is
+	// drift at all. Nil: it is, as it is.
+	Found func(s *Scene, database, path string) (text string, drift bool)
+
+	Once   bool                                       // what was applied stands, also when the catalog has forgotten it
+	Afar   bool                                       // objects of standbys, which cannot be written to: what was applied is recorded on the primary
+	Vital  bool                                       // objects that exist for others: never counted as unmanaged
+	Hidden func(s *Scene, database, name string) bool // objects that others make: the same; nil: none
+	Adopt  func(a *Adoption, database, name string, settings S)
 }
 
 // Declared is one object that the YAML asks for, or asks to be gone.
@@ -69,7 +74,7 @@ type Draft[S any] struct {
 	Label   string // by which other steps follow this one
 	Follows []Ref  // comes after these, whether they create or drop; the needs of others do not reach such a step
 	Wait    *Wait
-	Alone   bool // its statements cannot be part of a transaction; running them again does no harm
+	Alone   bool // its statements cannot be part of a transaction, and neither can its wait, after which Inputs may be asked for; running them again does no harm
 
 	StatementTimeout int // milliseconds; 0: the default
 	LockTimeout      int
@@ -92,6 +97,7 @@ type kind interface {
 	vital() bool
 	afar() bool
 	once() bool
+	foundAt(s *Scene, database, path string) (string, bool)
 }
 
 func (k Kind[S]) name() string         { return k.Name }
@@ -99,6 +105,13 @@ func (k Kind[S]) catalog() sql.Catalog { c := k.Catalog; c.Kind = k.Name; return
 func (k Kind[S]) vital() bool          { return k.Vital }
 func (k Kind[S]) afar() bool           { return k.Afar }
 func (k Kind[S]) once() bool           { return k.Once }
+
+func (k Kind[S]) foundAt(s *Scene, database, path string) (string, bool) {
+	if k.Found == nil {
+		return "", true
+	}
+	return k.Found(s, database, path)
+}
 
 func (k Kind[S]) read(row json.RawMessage) (string, State, bool, error) {
 	name, settings, ok, err := k.Read(row)

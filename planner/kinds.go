@@ -17,5 +17,6 @@ func init() { // kinds look at each other's objects, which a plain initialiser w
 		archiveKind,
 		standbyKind,
 		replayKind,
+		settingKind,
 	}
 }

@@ -25,9 +25,13 @@ func TestKinds(t *testing.T) {
 			if len(mine) == 0 {
 				t.Fatalf("testdata/kind/%s.yaml plans no %s", kind, kind)
 			}
+			action, reason := planner.Create, "new"
+			if kind == "setting" { // which is always there
+				action, reason = planner.Update, "spec-changed"
+			}
 			for _, c := range mine {
-				if c.Action != planner.Create || c.Reason != "new" {
-					t.Errorf("%s: %s (%s), want create", c.Address, c.Action, c.Reason)
+				if c.Action != action || c.Reason != reason {
+					t.Errorf("%s: %s (%s), want %s", c.Address, c.Action, c.Reason, action)
 				}
 			}
 			w.settle(t, set)
@@ -132,7 +136,7 @@ func dropped(t *testing.T, w *world, set *spec.Set, kind string) {
 		gone.Queues[i].State = spec.Absent
 	}
 	p := w.plan(t, &gone)
-	if !slices.Contains([]string{"schema", "role", "script", "archive", "standby", "replay"}, kind) && len(ofKind(p, kind)) == 0 {
+	if !slices.Contains([]string{"schema", "role", "script", "archive", "standby", "replay", "setting"}, kind) && len(ofKind(p, kind)) == 0 {
 		t.Errorf("nothing of the kind is dropped")
 	}
 	for _, c := range p.Changes {

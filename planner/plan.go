@@ -130,7 +130,7 @@ type Step struct {
 	Record           State      `json:"record"`  // what skytools.applied says afterwards; null leaves it
 	Forget           bool       `json:"forget"`  // the row of skytools.applied goes
 	Wait             *Wait      `json:"wait"`
-	Alone            bool       `json:"alone,omitempty"` // the statements run outside a transaction, and again after a failure
+	Alone            bool       `json:"alone,omitempty"` // the statements run outside a transaction, and again after a failure; the wait leads to the result
 }
 
 // An Input is a value that another database has and a statement needs, read just
@@ -145,13 +145,14 @@ type Input struct {
 func InputArg(name string) any { return map[string]any{"input": name} }
 
 // A Wait is a query that answers (done bool, progress float8, note text), asked
-// again until done. Progress runs from 0 to 1.
+// again until done. Done is null when it has failed. Progress runs from 0 to 1.
 type Wait struct {
 	Node    string   `json:"node"`
 	Inputs  []Input  `json:"inputs"`
 	Stmt    sql.Stmt `json:"query"`
 	EveryMS int      `json:"every_ms"`
 	LimitMS int      `json:"timeout_ms"`
+	Try     string   `json:"try,omitempty"` // what to try when it was in vain
 }
 
 // Summary counts the plan's contents. It is always there, even when all is zero.

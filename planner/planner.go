@@ -266,6 +266,8 @@ func (b *builder) add(c *Change, s *Step, needs []Address, drop bool) {
 func (b *builder) finish() (*Plan, error) {
 	b.vanished()
 	b.twins()
+	b.replication()
+	b.settings()
 	p := &Plan{
 		Format: PlanFormat, Tool: b.Tool, MadeAt: b.Now.UTC().Truncate(1e9), Cluster: b.Set.Cluster,
 		Spec:  SpecInfo{Root: b.Root, Files: len(b.Set.Files), Digest: "sha256:" + b.Set.Digest(), Revision: b.Revision},

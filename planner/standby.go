@@ -3,6 +3,7 @@ package planner
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -92,10 +93,18 @@ func standbySteps(s *Scene, o Object[standbyState]) []Draft[standbyState] {
 		all = append(all, Draft[standbyState]{Title: "set synchronous names", Alone: true, Do: setNames(synchronous(s, o.Database)), After: &standbyState{want.Slot || have.Slot, want.Sync}})
 	}
 	if o.Want == nil && have.Slot {
-		all = append(all, Draft[standbyState]{Title: "drop slot", Do: []sql.Stmt{standby.DropSlot(o.Name), meta.Forget(replayOf(o.Name).String(), s.Set.Cluster)}})
+		all = append(all, Draft[standbyState]{Title: "drop slot", Do: append([]sql.Stmt{standby.DropSlot(o.Name)}, forgetAll(s, o.Name)...)})
 	}
 	if n := len(all); n > 0 && o.Want == nil {
 		all[n-1].After, all[n-1].Gone = nil, true
+	}
+	return all
+}
+
+// forgetAll ends the records of what a standby does itself.
+func forgetAll(s *Scene, name string) (all []sql.Stmt) {
+	for _, text := range slices.Sorted(maps.Keys(s.appliedIn(name))) {
+		all = append(all, meta.Forget(text, s.Set.Cluster))
 	}
 	return all
 }

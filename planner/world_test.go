@@ -35,6 +35,9 @@ func newWorld(set *spec.Set) *world {
 	}
 	for _, b := range set.Standbys {
 		w.Databases[b.Name] = &planner.Database{Name: "postgres", Server: "17.5", SystemID: "1" + b.Of, Rows: map[string][]json.RawMessage{}}
+		for name := range b.Settings {
+			w.Databases[b.Name].Rows["setting"] = append(w.Databases[b.Name].Rows["setting"], rowOf(planner.Address{Kind: "setting", Name: name}, planner.State{"value": "as installed"}))
+		}
 		w.Databases[b.Of].Facts["standby"] = append(w.Databases[b.Of].Facts["standby"], row(map[string]any{"name": b.Name, "state": "streaming", "commit": "on"}))
 	}
 	return w
@@ -180,7 +183,7 @@ func rowOf(a planner.Address, s planner.State) json.RawMessage {
 	case "script":
 		out["sha256"] = s["sha256"]
 	case "archive":
-		out = map[string]any{"mode": s["archive_mode"], "command": s["archive_command"], "wal_level": s["wal_level"]}
+		out = map[string]any{"mode": s["archive_mode"], "command": s["archive_command"], "wal_level": s["wal_level"], "arrived": s["arrives"]}
 	case "standby":
 		out = map[string]any{"name": a.Name, "slot": s["slot"], "sync": s["sync"]}
 	case "replay":
@@ -193,6 +196,8 @@ func rowOf(a planner.Address, s planner.State) json.RawMessage {
 			state = "paused"
 		}
 		out = map[string]any{"name": a.Name, "delay": time.Duration(delay).Milliseconds(), "state": state}
+	case "setting":
+		out = map[string]any{"name": a.Name, "value": s["value"], "type": "string", "context": "sighup", "source": "configuration file"}
 	case "schema":
 		out = map[string]any{"name": a.Name, "comment": "", "functions": under("functions")}
 		switch s["origin"] {

@@ -52,7 +52,7 @@ func (s *Standby) fields() []Field[Standby] {
 			Into: func(s *Standby) any { return &s.Replay }},
 		{Name: "sync", Doc: "true: a commit on the primary waits until this standby, or another one with sync, has it on disk. It is refused while the standby does not stream, for then commits would wait for ever.", Default: "false", Example: "true", Catalog: "synchronous_standby_names of the primary",
 			Into: func(s *Standby) any { return &s.Sync }},
-		{Name: "settings", Doc: "Settings of its own, over those that come from its primary. create and rewind write them; a later change is yours to make.", Example: `{port: "5433"}`,
+		{Name: "settings", Doc: "Settings of its own, over those that come from its primary. create and rewind write them; apply makes a later change where a reload is enough, and plan says where it needs a restart.", Example: `{port: "5433"}`,
 			Into: func(s *Standby) any { return textMap{&s.Settings, "settings", false} }},
 		{Name: "tablespaces", Doc: "Where tablespaces are on its host, by their paths on the primary.", Default: "the same paths", Example: "{/srv/fast: /mnt/fast}",
 			Into: func(s *Standby) any { return textMap{&s.Tablespaces, "tablespaces", false} }},

@@ -141,7 +141,7 @@ func TestFormats(t *testing.T) {
 }
 
 func TestDriftFormats(t *testing.T) {
-	for _, name := range []string{"drift", "drift-ignored", "spec-and-drift", "orphan", "unreachable", "unreadable", "nothing-to-do", "trigger-disabled"} {
+	for _, name := range []string{"drift", "drift-ignored", "spec-and-drift", "orphan", "unreachable", "unreadable", "nothing-to-do", "trigger-disabled", "archive-fails", "archive-restarted", "archive-healthy"} {
 		t.Run(name, func(t *testing.T) {
 			d, dir := drift(t, name), filepath.Join(cases, name)
 			golden(t, filepath.Join(dir, "drift.txt"), written(func(w io.Writer) { render.DriftText(w, d, "spec.yaml", nil) }))
@@ -438,7 +438,7 @@ func TestHostileNames(t *testing.T) {
 func doing(p *planner.Plan) int {
 	n := 0
 	for _, s := range p.Steps {
-		if len(s.Do) > 0 {
+		if len(s.Do) > 0 && !s.Alone { // which cannot be in one
 			n++
 		}
 	}

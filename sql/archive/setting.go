@@ -25,8 +25,14 @@ type Setting struct {
 	Library  *string  `json:"library"` // nil before version 15
 	WALLevel string   `json:"wal_level"`
 	Pending  []string `json:"pending"` // that a restart will change
+	Arrived  *bool    `json:"arrived"` // WAL was archived, and nothing has failed since; nil: it was not asked for
 	Standby  bool     `json:"standby"`
 	Patroni  bool     `json:"patroni"` // keeps the settings, and would undo a change
+}
+
+// InForce reports whether the server archives now, and not only after a restart.
+func (s Setting) InForce() bool {
+	return (s.Mode == "on" || s.Mode == "always") && s.WALLevel != "minimal"
 }
 
 // ours is an archive_command that runs our client.

@@ -9,6 +9,8 @@ select jsonb_build_object(
            'wal_level', (select setting from pg_catalog.pg_settings where name = 'wal_level'),
            'pending', (select coalesce(jsonb_agg(name order by name), '[]') from pg_catalog.pg_settings
                         where pending_restart and name in ('archive_mode', 'wal_level')),
+           'arrived', (select coalesce(a.last_archived_time >= coalesce(a.last_failed_time, '-infinity'), false)
+                         from pg_catalog.pg_stat_archiver a),
            'standby', pg_catalog.pg_is_in_recovery(),
            'patroni', exists (select from pg_catalog.pg_settings where name = 'cluster_name' and setting <> '')
                       and exists (select from pg_catalog.pg_stat_activity where application_name = 'Patroni'))

@@ -80,6 +80,9 @@ func (s *Standby) rewind(ctx context.Context, r Rewinding) (done Rewound, err er
 	if err := s.keepPassword(o); err != nil {
 		return done, err
 	}
+	if err := s.checkpointed(ctx, u); err != nil {
+		return done, err
+	}
 	if done, err = s.back(ctx, o, r, settings); err != nil || !r.Start {
 		return done, err
 	}
@@ -93,6 +96,21 @@ func (r Rewinding) stage(name string) {
 	if r.Stage != nil {
 		r.Stage(name)
 	}
+}
+
+// checkpointed waits until the primary's control file tells of the timeline that it is on. A
+// server that was promoted just now writes that with its first checkpoint, and pg_rewind
+// finds nothing to rewind before.
+// Source: PostgreSQL documentation, pg_rewind, Warnings.
+func (s *Standby) checkpointed(ctx context.Context, u *upstream) error {
+	if _, err := u.Exec(ctx, "checkpoint"); err != nil && pg.Code(err) != "42501" { // it comes by itself, later
+		return fmt.Errorf("checkpoint on the primary: %w", err)
+	}
+	return s.until(ctx, "the primary completes a checkpoint on its timeline", func(ctx context.Context) (bool, error) {
+		return pg.One[bool](ctx, u, `
+select timeline_id = ('x' || pg_catalog.substr(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 1, 8))::bit(32)::int4
+  from pg_catalog.pg_control_checkpoint()`)
+	})
 }
 
 // kin requires that the data directory is of the primary's system. One in which a restore

@@ -17,6 +17,7 @@ type State struct {
 	Timeline    uint32   `json:"timeline,omitempty"`
 	Received    *sql.LSN `json:"received,omitempty"`
 	Replayed    *sql.LSN `json:"replayed,omitempty"`
+	Written     *sql.LSN `json:"written,omitempty"`     // by the primary
 	LagBytes    *int64   `json:"lag_bytes,omitempty"`   // the primary wrote and it has not replayed
 	LagSeconds  *float64 `json:"lag_seconds,omitempty"` // since what it replayed last was committed; 0: there is no more
 	Paused      bool     `json:"paused"`
@@ -130,8 +131,10 @@ func (s *Standby) primaryState(ctx context.Context, st *State) error {
 		return err
 	}
 	defer u.Close()
+	written := u.at()
+	st.Written = &written
 	if st.Replayed != nil {
-		behind := max(0, int64(u.at())-int64(*st.Replayed))
+		behind := max(0, int64(written)-int64(*st.Replayed))
 		if st.LagBytes = &behind; behind == 0 {
 			st.LagSeconds = new(float64)
 		}

@@ -139,6 +139,9 @@ func (d *archiveDemo) applyAct(ctx context.Context) error {
 	if err := hub.Resume(ctx); err != nil {
 		return err
 	}
+	if err := d.command(ctx, "apply", "--yes", "demo.yaml"); err != nil { // proves that WAL arrives
+		return err
+	}
 	if err := d.command(ctx, "drift", "demo.yaml"); err != nil {
 		return err
 	}

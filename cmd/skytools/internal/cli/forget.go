@@ -38,7 +38,11 @@ func (a *app) forget() *cobra.Command {
 }
 
 func (a *app) forgetOne(ctx context.Context, set *spec.Set, address planner.Address) error {
-	conn, err := a.dialNode(ctx, set, address.Database)
+	home := address.Database
+	if b := set.Standbys.Get(home); b != nil { // nobody can write there: it is recorded on its primary
+		home = b.Of
+	}
+	conn, err := a.dialNode(ctx, set, home)
 	if err != nil {
 		return err
 	}

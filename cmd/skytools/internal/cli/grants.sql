@@ -32,3 +32,12 @@ create role skytools_apply login createrole;
 --   grant set on parameter session_replication_role to skytools_run;
 -- Without it, and before 15 without a superuser, replay works all the same; triggers
 -- and foreign keys of subscribers then fire for replayed rows.
+
+-- Where apply keeps the settings of an archive, and proves that WAL arrives (as a
+-- superuser; before 15 only superusers can change settings):
+--   grant alter system on parameter archive_mode, archive_command, wal_level to skytools_apply;
+--   grant execute on function pg_reload_conf(), pg_create_restore_point(text), pg_switch_wal(),
+--     pg_stat_reset_shared(text) to skytools_apply;
+-- and so that plan can tell whether pg_hba.conf lets replication in:
+--   grant select on pg_hba_file_rules to skytools_plan;
+--   grant execute on function pg_hba_file_rules() to skytools_plan;

@@ -35,7 +35,7 @@ func TestStandbyCommands(t *testing.T) {
 	}
 	data := filepath.Join(place, "data")
 	t.Cleanup(func() { end(t, data) })
-	write(c.DSN("postgres"), fmt.Sprintf("b: {of: hub, dsn: %q, data_dir: %s, archive: wal, settings: {unix_socket_directories: %s}}", second, data, place))
+	write(c.DSN("postgres"), fmt.Sprintf("b: {of: hub, dsn: %q, data_dir: %s, archive: wal, settings: {unix_socket_directories: %s, work_mem: 6MB}}", second, data, place))
 	c.Fill("orders", 1)
 	fetch := "cp " + c.WAL + "/%f %p"
 	f.contains(f.skytools(1, "standby", "create", "b", "--restore-command", fetch), "no backup leads to the latest", "skytools backup list")
@@ -48,6 +48,17 @@ func TestStandbyCommands(t *testing.T) {
 	if len(states) != 1 || states[0].Role != "standby" || states[0].Timeline != 1 || !states[0].Well() {
 		t.Errorf("states: %+v", states)
 	}
+
+	f.contains(f.skytools(0, "wait", "--limit", "100s"), "1 standby in sync after")
+	f.skytools(0, "standby", "pause", "b")
+	c.Fill("more", 1)
+	f.contains(f.skytools(15, "wait", "--limit", "2s", "standby/b@*"), "standby/b@hub is streaming (replay is paused")
+	f.skytools(0, "standby", "resume", "b")
+	f.contains(f.skytools(0, "wait", "--limit", "100s", "standby/*"), "1 standby in sync after")
+	f.contains(f.skytools(1, "wait", "table/*"), "no replicated table and no standby matches")
+	f.skytools(0, "apply", "--yes", "--only", "setting/*@b")
+	f.contains(f.skytools(0, "forget", "setting/work_mem@b"), "setting/work_mem@b is no longer managed")
+	f.skytools(0, "wait", "--limit", "100s", "standby/*")
 
 	c.Kill()
 	f.contains(f.skytools(0, "standby", "promote", "b", "--yes"), "b is a primary, on timeline 2 after 1")

@@ -23,9 +23,14 @@ func (a *app) wait() *cobra.Command {
 	var what string
 	var limit time.Duration
 	cmd := &cobra.Command{
-		Use: "wait [ADDRESS...]", Short: "Wait until tables are in sync; reads only",
-		Long: `Waits until every replicated table that matches (globs are fine; none: all) is in
-sync, with a progress bar for each copy. The copies are made by skytools run.`,
+		Use: "wait [ADDRESS...]", Short: "Wait until tables and standbys are in sync; reads only",
+		Long: `Waits until everything that matches (globs are fine; none: all) is in sync, with a
+progress bar for each. The copies are made by skytools run.
+
+A table is in sync when it is copied, and no node from the root to it is stopped by an event
+that fails. A standby is when it streams, and has replayed what its primary had when the wait
+began. Without an address, standbys that are meant to be late, by delay or replay: paused,
+and those that follow an archive only are not waited for.`,
 		RunE: func(cmd *cobra.Command, globs []string) error {
 			if what != "ok" {
 				return usage("wait: --for knows only ok")
@@ -34,7 +39,7 @@ sync, with a progress bar for each copy. The copies are made by skytools run.`,
 			if err != nil {
 				return err
 			}
-			return a.waitTables(cmd.Context(), set, globs, limit)
+			return a.waitSync(cmd.Context(), set, globs, followersOf(set, globs), limit)
 		},
 	}
 	cmd.ValidArgsFunction = a.addresses(&paths)
@@ -45,15 +50,23 @@ sync, with a progress bar for each copy. The copies are made by skytools run.`,
 	return cmd
 }
 
-// waited is one table that is waited for.
+// waited is one table or standby that is waited for.
 type waited struct {
-	address planner.Address
-	table   status.Table
-	problem string // of its node
+	address  planner.Address
+	state    string
+	progress float64 // 0 to 1
+	note     string
+	problem  string // of its node, or of one above
+	done     bool
 }
 
 // waitTables returns when all tables that match are in sync.
 func (a *app) waitTables(ctx context.Context, set *spec.Set, globs []string, limit time.Duration) error {
+	return a.waitSync(ctx, set, globs, &followers{}, limit)
+}
+
+// waitSync returns when all tables that match are in sync, and the standbys.
+func (a *app) waitSync(ctx context.Context, set *spec.Set, globs []string, standbys *followers, limit time.Duration) error {
 	ctx, cancel := waitContext(ctx, limit)
 	defer cancel()
 	show := a.newProgress()
@@ -62,21 +75,26 @@ func (a *app) waitTables(ctx context.Context, set *spec.Set, globs []string, lim
 	defer a.poked(func() {
 		if all := seen.Load(); all != nil {
 			for _, w := range *all {
-				fmt.Fprintf(a.Err, "  %-50s %-12s %3.0f %% %s\n", w.address, w.table.State, w.table.Progress*100, w.problem)
+				fmt.Fprintf(a.Err, "  %-50s %-12s %3.0f %% %s\n", w.address, w.state, w.progress*100, w.problem)
 			}
 		}
 	})()
 	for began := time.Now(); ; {
 		all, unread := matching(status.Collect(ctx, sources(set), a.timeout), globs)
+		tables := len(all)
+		all = append(all, standbys.look(ctx, a.timeout)...)
+		if before := seen.Load(); before != nil && ctx.Err() != nil { // this look was cut short
+			all = *before
+		}
 		seen.Store(&all)
-		left := slices.DeleteFunc(slices.Clone(all), func(w waited) bool { return w.table.State == "ok" })
+		left := slices.DeleteFunc(slices.Clone(all), func(w waited) bool { return w.done })
 		show.update(all)
 		if len(left) == 0 && unread == "" && ctx.Err() == nil {
 			if len(all) == 0 {
-				return &codeError{code: exitError, message: "wait: no replicated table matches", hint: "skytools status lists what there is"}
+				return &codeError{code: exitError, message: "wait: no replicated table and no standby matches", hint: "skytools status lists what there is"}
 			}
 			show.end()
-			a.talk("%s in sync after %s.", counted(len(all), "table"), time.Since(began).Round(100*time.Millisecond))
+			a.talk("%s in sync after %s.", countedBoth(tables, len(all)-tables), time.Since(began).Round(100*time.Millisecond))
 			return nil
 		}
 		select {
@@ -89,6 +107,16 @@ func (a *app) waitTables(ctx context.Context, set *spec.Set, globs []string, lim
 		case <-time.After(pollEvery(time.Since(began))):
 		}
 	}
+}
+
+func countedBoth(tables, standbys int) string {
+	switch {
+	case standbys == 0:
+		return counted(tables, "table")
+	case tables == 0:
+		return counted(standbys, "standby")
+	}
+	return counted(tables, "table") + " and " + counted(standbys, "standby")
 }
 
 // pollEvery asks often at first and less often later.
@@ -108,7 +136,7 @@ func giveUp(left []waited, unread string, limit time.Duration) string {
 	}
 	var names []string
 	for _, w := range left[:min(len(left), 5)] {
-		text := fmt.Sprintf("%s is %s", w.address, w.table.State)
+		text := fmt.Sprintf("%s is %s", w.address, w.state)
 		if w.problem != "" {
 			text += " (" + w.problem + ")"
 		}
@@ -121,24 +149,51 @@ func giveUp(left []waited, unread string, limit time.Duration) string {
 }
 
 func matching(r *status.Report, globs []string) (all []waited, unread string) {
+	nodes := map[string]status.Node{}
+	for _, d := range r.Databases {
+		for _, n := range d.Nodes {
+			nodes[n.Queue+"/"+n.Name] = n
+		}
+	}
 	for _, d := range r.Databases {
 		if d.Error != "" {
 			unread = d.Name + ": " + d.Error
 		}
 		for _, n := range d.Nodes {
+			problem := stopped(nodes, n)
 			for _, t := range n.Tables {
 				at := planner.Address{Kind: "table", Name: n.Queue + "/" + t.Name, Database: d.Name}
-				if n.Type != "root" && (len(globs) == 0 || slices.ContainsFunc(globs, at.Match)) {
-					all = append(all, waited{at, t, n.Error})
+				if n.Type == "root" || len(globs) > 0 && !slices.ContainsFunc(globs, at.Match) {
+					continue
 				}
+				w := waited{at, t.State, t.Progress, t.Note, problem, t.State == "ok" && problem == ""}
+				if t.State == "ok" && !w.done {
+					w.state = "stopped"
+				}
+				all = append(all, w)
 			}
 		}
 	}
 	return all, unread
 }
 
-// progress shows how far the tables are: bars on a terminal, otherwise a line for
-// every table whose state changes.
+// stopped says what holds a node up, or one between it and the root; empty: nothing.
+func stopped(nodes map[string]status.Node, n status.Node) string {
+	for range len(nodes) {
+		if n.Error != "" {
+			return n.Name + ": " + n.Error
+		}
+		above, known := nodes[n.Queue+"/"+n.Provider]
+		if !known || n.Type == "root" {
+			return ""
+		}
+		n = above
+	}
+	return ""
+}
+
+// progress shows how far everything is: bars on a terminal, otherwise a line whenever the
+// state of something changes.
 type progress struct {
 	app    *app
 	bars   *mpb.Progress
@@ -157,21 +212,22 @@ func (a *app) newProgress() *progress {
 
 func (p *progress) update(all []waited) {
 	for _, w := range all {
-		changed := p.state[w.address] != w.table.State
+		now := strings.TrimSpace(w.state + " " + w.problem)
+		changed := p.state[w.address] != now
 		first := p.state[w.address] == ""
-		p.state[w.address] = w.table.State
+		p.state[w.address] = now
 		if p.bars == nil {
-			if changed && !(first && w.table.State == "ok") {
-				p.app.talk("  %-50s %s", w.address, w.table.State)
+			if changed && !(first && w.done) {
+				p.app.talk("  %-50s %s", w.address, now)
 			}
 			continue
 		}
-		if p.byName[w.address] == nil && w.table.State != "ok" {
+		if p.byName[w.address] == nil && !w.done {
 			p.add(w)
 		}
 		if b := p.byName[w.address]; b != nil {
-			*p.note[w.address] = strings.TrimSpace(w.table.State + " " + w.table.Note)
-			b.SetCurrent(int64(w.table.Progress * 1000))
+			*p.note[w.address] = strings.TrimSpace(now + " " + w.note)
+			b.SetCurrent(int64(w.progress * 1000))
 		}
 	}
 }
