@@ -28,11 +28,14 @@ test-versions: server
 		"$$bin/postgres" --version && PG_BIN=$$bin $(GO) test -count=1 -run $(VERSIONED_TESTS) $(VERSIONED) || exit 1; \
 	done
 
-# Everything is killed under load for this long, and nothing may be lost or come twice.
+# Everything is killed under load, queues for this long and what archives WAL so many times
+# (a minute for each hundred, or two), and nothing may be lost or come twice.
 SOAK ?= 10m
+SOAK_KILLS ?= 1000
 
 soak: server
 	SOAK=$(SOAK) $(GO) test -race -count=1 -v -timeout 0 -run '^TestSoak$$' ./runners/soak
+	SOAK_KILLS=$(SOAK_KILLS) $(GO) test -race -count=1 -v -timeout 0 -run '^TestSoak$$' ./cmd/skytools-wal
 
 lint:
 	@test -z "$$(gofmt -l .)" || { echo "gofmt these files:"; gofmt -l .; exit 1; }

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -80,10 +81,11 @@ func (p *place) ok(err error) {
 	}
 }
 
-// primary starts a server with small segments that archives.
-func (p *place) primary() *sandbox.Server {
+// primary starts a server with small segments that archives. There may be more arguments
+// of its initdb.
+func (p *place) primary(initdb ...string) *sandbox.Server {
 	p.t.Helper()
-	s := sandboxtest.Private(p.t, sandbox.Options{Initdb: []string{"--wal-segsize=1"}, Settings: map[string]string{
+	s := sandboxtest.Private(p.t, sandbox.Options{Initdb: append(initdb, "--wal-segsize=1"), Settings: map[string]string{
 		"archive_mode": "on", "archive_command": p.client("push wal %p"), "wal_level": "replica", "max_wal_size": "32MB", "min_wal_size": "2MB", "full_page_writes": "on",
 	}})
 	yaml := fmt.Sprintf("skytools: 1\ncluster: shop\ndatabases: {hub: {dsn: %q}}\narchives: {wal: {of: hub, stores: [{url: %q}]}}\n", s.DSN("postgres"), "file://"+p.store)
@@ -99,19 +101,28 @@ func (p *place) client(args string) string {
 // skytools runs the command as the user of the servers, and returns what it prints.
 func (p *place) skytools(args ...string) (string, error) {
 	p.t.Helper()
-	cmd := exec.Command(p.dir+"/skytools", append(args, "--spec", p.dir+"/shop.yaml")...)
+	return p.skytoolsAs("shop.yaml", args...)
+}
+
+// skytoolsAs does so with other YAML.
+func (p *place) skytoolsAs(yaml string, args ...string) (string, error) {
+	p.t.Helper()
+	out, err := p.command(yaml, args...).CombinedOutput()
+	return string(out), err
+}
+
+func (p *place) command(yaml string, args ...string) *exec.Cmd {
+	cmd := exec.Command(p.dir+"/skytools", append(slices.Clone(args), "--spec", filepath.Join(p.dir, yaml))...)
 	cmd.Env, cmd.Dir = p.env, p.dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: p.who}
-	out, err := cmd.CombinedOutput()
-	return string(out), err
+	return cmd
 }
 
 // serve starts "skytools wal serve".
 func (p *place) serve() *exec.Cmd {
 	p.t.Helper()
-	cmd := exec.Command(p.dir+"/skytools", "wal", "serve", "wal", "--spec", p.dir+"/shop.yaml", "--spool", p.dir+"/run")
-	cmd.Env, cmd.Dir, cmd.Stderr = p.env, p.dir, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: p.who}
+	cmd := p.command("shop.yaml", "wal", "serve", "wal", "--spool", p.dir+"/run")
+	cmd.Stderr = os.Stderr
 	p.ok(cmd.Start())
 	p.t.Cleanup(func() { kill(cmd) })
 	return cmd
