@@ -158,6 +158,23 @@ func (a *Archive) Missing(ctx context.Context, timeline uint32, from, to sql.LSN
 	return missing, found, nil
 }
 
+// Holes are the segments that a receiver came too late for and that no store has.
+// Nothing leads from a backup before them past them.
+func (a *Archive) Holes(ctx context.Context) ([]repo.Gap, error) {
+	missed, err := a.Repo.Misses(ctx, a.System)
+	if err != nil || len(missed) == 0 {
+		return nil, err
+	}
+	var names []segment.Name
+	for f, err := range a.files(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, f.Name)
+	}
+	return missed.Open(a.Size, names), nil
+}
+
 // Segments yields what retention may remove: segments, partial ones and labels.
 func (a *Archive) Segments(ctx context.Context) iter.Seq2[retain.Segment, error] {
 	return func(yield func(retain.Segment, error) bool) {

@@ -537,7 +537,7 @@ func TestGaps(t *testing.T) {
 			files = append(files, cluster.Size.At(timeline, sql.LSN(number<<20)))
 		}
 		var got []string
-		for _, g := range repo.Gaps(cluster.Size, files, c.histories) {
+		for _, g := range repo.Gaps(cluster.Size, files, c.histories, nil) {
 			got = append(got, g.String())
 		}
 		if strings.Join(got, ", ") != c.want {

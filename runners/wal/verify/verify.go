@@ -171,7 +171,11 @@ func (v *verifying) gaps(ctx context.Context, names []segment.Name) error {
 	if err != nil {
 		return err
 	}
-	for _, g := range repo.Gaps(v.a.Size, names, lineages) {
+	missed, err := v.a.Repo.Misses(ctx, v.a.System)
+	if err != nil {
+		return err
+	}
+	for _, g := range repo.Gaps(v.a.Size, names, lineages, missed) {
 		switch loss := losses.Of(g); {
 		case !needed.Needs(g.First.Timeline, v.a.Size.Start(g.First), v.a.Size.End(g.Last)):
 		case loss != nil:
