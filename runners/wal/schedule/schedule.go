@@ -17,6 +17,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -239,6 +240,9 @@ func (k *Keeper) take(ctx context.Context, full bool) error {
 	}
 	k.Stats.Backups.Add(1)
 	k.Stats.Last.Store(m.Ended.Unix())
+	if len(m.BadPages) > 0 {
+		k.Log.Error("pages are damaged on the server, and so they are in the backup", "backup", string(m.ID), "pages", strings.Join(m.BadPages, "; "))
+	}
 	k.Log.Info("a backup is complete", "backup", string(m.ID), "bytes", m.Bytes, "new", m.NewBytes, "stored", m.Stored)
 	return nil
 }
