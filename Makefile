@@ -29,7 +29,7 @@ test-versions: server
 	done
 
 # Everything is killed under load, queues for this long and what archives WAL so many times
-# (a minute for each hundred, or two), and nothing may be lost or come twice.
+# (two minutes for each hundred), and nothing may be lost or come twice.
 SOAK ?= 10m
 SOAK_KILLS ?= 1000
 
