@@ -44,10 +44,11 @@ func (w *soak) start(role string) *process {
 	if before := w.processes[role]; before != nil {
 		before.kill()
 	}
-	cmd := w.command("shop.yaml", w.commands()[role]...)
-	if role == "receiver" { // its YAML is an argument
-		cmd.Args = cmd.Args[:len(cmd.Args)-2]
+	yaml := "shop.yaml"
+	if role == "receiver" {
+		yaml = "" // it is an argument
 	}
+	cmd := w.command(yaml, w.commands()[role]...)
 	log, err := os.OpenFile(w.dir+"/"+role+".log", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	w.ok(err)
 	defer log.Close()

@@ -91,8 +91,8 @@ func newSoak(t *testing.T, seed uint64) *soak {
 		w.ok(os.Mkdir(dir, 0o700))
 		w.own(dir)
 	}
-	w.server = w.primary("--data-checksums")
-	w.declare("shop.yaml", w.store, w.second)
+	w.server = w.primaryWith(1, "--data-checksums")
+	w.declare("shop.yaml", w.server, received, w.store, w.second)
 	if out, err := w.skytools("wal", "init", "wal"); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -109,27 +109,16 @@ func newSoak(t *testing.T, seed uint64) *soak {
 	if out, err := w.skytools("backup", "wal"); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	w.until("the receiver receives", func() bool { return w.received() > 0 })
+	w.until("the receiver receives", func() bool { return w.streamed() > 0 })
 	w.ledger = w.keep(seed)
 	return w
 }
 
-// declare writes YAML about the archive, as it is with these stores.
-func (w *soak) declare(name string, stores ...string) {
-	w.Helper()
-	list := ""
-	for _, s := range stores {
-		list += fmt.Sprintf("{url: %q}, ", "file://"+s)
-	}
-	yaml := fmt.Sprintf("skytools: 1\ncluster: shop\ndatabases: {hub: {dsn: %q}}\narchives: {wal: {of: hub, stores: [%s], wal: {transport: both, rpo: 1s}}}\n", w.server.DSN("postgres"), list)
-	w.ok(os.WriteFile(filepath.Join(w.dir, name), []byte(yaml), 0o644))
-}
-
 func (w *soak) Helper() { w.t.Helper() }
 
-// received is the position up to which the receiver has said that it is flushed. It is 0
+// streamed is the position up to which the receiver has said that it is flushed. It is 0
 // when the server does not say.
-func (w *soak) received() (at sql.LSN) {
+func (w *soak) streamed() (at sql.LSN) {
 	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
 	defer cancel()
 	conn, err := pg.Dial(ctx, w.server.DSN("postgres"), pg.Options{App: "soak"})
@@ -170,14 +159,14 @@ func (w *soak) answered() sql.LSN {
 // alone, and lets all go on.
 func (w *soak) check() {
 	w.Helper()
-	received := w.received()
+	streamed := w.streamed()
 	for _, role := range []string{"receiver", "daemon"} {
 		w.processes[role].kill()
 		w.kills.add(role)
 	}
 	w.server.Kill()
 	w.kills.add("server")
-	upTo := max(received, w.answered())
+	upTo := max(streamed, w.answered())
 	if w.rand.IntN(2) == 0 {
 		w.start("daemon")
 	}
@@ -262,7 +251,7 @@ func (w *soak) end() {
 	w.server.Kill()
 	w.ok(w.server.Stop())
 	for i, store := range []string{w.store, w.second} {
-		w.declare("alone.yaml", store)
+		w.declare("alone.yaml", w.server, received, store)
 		if diff := cmp.Diff(want, w.restored("alone.yaml")); diff != "" {
 			w.t.Errorf("restored from store %d alone (-server +restored):\n%s", i+1, diff)
 		}
