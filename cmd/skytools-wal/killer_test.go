@@ -77,7 +77,7 @@ func (w *soak) strike() {
 		w.start("daemon")
 	case n < 55:
 		w.hitClient()
-	case n < 75:
+	case n < 75 && w.how == received:
 		w.hit("receiver")
 		w.start("receiver")
 	case n < 90:
@@ -91,8 +91,9 @@ func (w *soak) strike() {
 // wait waits for some milliseconds, at most so many.
 func (w *soak) wait(most int) { time.Sleep(time.Duration(w.rand.IntN(most)) * time.Millisecond) }
 
+// hit kills the process of a role, if there is one that has not ended.
 func (w *soak) hit(role string) {
-	if w.processes[role].kill() {
+	if p := w.processes[role]; p != nil && p.kill() {
 		w.kills.add(role)
 	}
 }
@@ -101,11 +102,7 @@ func (w *soak) hit(role string) {
 func (w *soak) launch(role string, most int) {
 	w.Helper()
 	leave := role == "backup" && w.rand.IntN(4) == 0
-	if before := w.processes[role]; before != nil {
-		if before.kill() {
-			w.kills.add(role)
-		}
-	}
+	w.hit(role)
 	w.start(role)
 	w.wait(most)
 	if !leave {

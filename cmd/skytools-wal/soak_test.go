@@ -29,7 +29,7 @@ import (
 // Now and then, and at the end, the newest backup is restored from the stores alone:
 //
 //   - every row is there that was acknowledged before the WAL up to which the archiver has
-//     had its answers, or the receiver has said that it is flushed
+//     had its answers, or the receiver, where there is one, has said that it is flushed
 //   - of each writer there is no row without those before it, and none twice
 //   - in the end all rows of the server are there, from either store; verify finds nothing,
 //     and the stores hold the same
@@ -39,7 +39,14 @@ import (
 func TestSoak(t *testing.T) {
 	kills, seed := number(t, "SOAK_KILLS", 15), uint64(number(t, "SOAK_SEED", time.Now().UnixNano()))
 	t.Logf("%d kills, SOAK_SEED=%d", kills, seed)
-	w := newSoak(t, seed)
+	// What is received makes good what the archiver would have lost.
+	t.Run("archived", func(t *testing.T) { survive(t, seed, false, kills/2) })
+	t.Run("archived and received", func(t *testing.T) { survive(t, seed, true, kills-kills/2) })
+}
+
+// survive kills so many times.
+func survive(t *testing.T, seed uint64, receives bool, kills int64) {
+	w := newSoak(t, seed, receives)
 	began, checked := time.Now(), int64(0)
 	for n := w.kills.total(); n < kills && !t.Failed(); n = w.kills.total() {
 		w.strike()
@@ -74,6 +81,7 @@ type soak struct {
 	*place
 	server    *sandbox.Server
 	rand      *rand.Rand
+	how       string // received, or empty
 	second    string // the other store
 	target    string // of restores
 	processes map[string]*process
@@ -82,9 +90,12 @@ type soak struct {
 	checks    int
 }
 
-func newSoak(t *testing.T, seed uint64) *soak {
+func newSoak(t *testing.T, seed uint64, receives bool) *soak {
 	t.Helper()
 	w := &soak{place: newPlace(t), rand: rand.New(rand.NewPCG(seed, 0)), processes: map[string]*process{}}
+	if receives {
+		w.how = received
+	}
 	t.Setenv("SKYTOOLS_WAL_DIR", w.dir+"/run") // for the restore_command of restored servers
 	w.second, w.target = w.dir+"/second", w.dir+"/restored/data"
 	for _, dir := range []string{w.second, filepath.Dir(w.target)} {
@@ -92,10 +103,8 @@ func newSoak(t *testing.T, seed uint64) *soak {
 		w.own(dir)
 	}
 	w.server = w.primaryWith(1, "--data-checksums")
-	w.declare("shop.yaml", w.server, received, w.store, w.second)
-	if out, err := w.skytools("wal", "init", "wal"); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	w.declare("shop.yaml", w.server, w.how, w.store, w.second)
+	w.works("wal", "init", "wal")
 	w.script(w.server, "create table ledger (writer int4, seq int8)")
 	w.script(w.server, "alter system set archive_timeout = '3s'")
 	w.script(w.server, "select pg_reload_conf()")
@@ -105,11 +114,11 @@ func newSoak(t *testing.T, seed uint64) *soak {
 		}
 	})
 	w.start("daemon")
-	w.start("receiver")
-	if out, err := w.skytools("backup", "wal"); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	w.works("backup", "wal")
+	if receives {
+		w.start("receiver")
+		w.until("the receiver receives", func() bool { return w.streamed() > 0 })
 	}
-	w.until("the receiver receives", func() bool { return w.streamed() > 0 })
 	w.ledger = w.keep(seed)
 	return w
 }
@@ -160,10 +169,8 @@ func (w *soak) answered() sql.LSN {
 func (w *soak) check() {
 	w.Helper()
 	streamed := w.streamed()
-	for _, role := range []string{"receiver", "daemon"} {
-		w.processes[role].kill()
-		w.kills.add(role)
-	}
+	w.hit("receiver")
+	w.hit("daemon")
 	w.server.Kill()
 	w.kills.add("server")
 	upTo := max(streamed, w.answered())
@@ -173,7 +180,9 @@ func (w *soak) check() {
 	w.report(w.ledger.compare(w.restored("shop.yaml"), upTo))
 	w.resume()
 	w.start("daemon")
-	w.start("receiver")
+	if w.how == received {
+		w.start("receiver")
+	}
 }
 
 func (w *soak) report(wrong []string) {
@@ -230,16 +239,16 @@ func (w *soak) end() {
 	}
 	want := w.rows(w.server)
 	w.report(w.ledger.compare(want, ^sql.LSN(0)))
-	if out, err := w.skytools("wal", "prove", "wal"); err != nil {
-		w.t.Fatalf("%v\n%s", err, out)
-	}
+	w.works("wal", "prove", "wal")
 	tip := query[string](w.place, w.server, "select pg_walfile_name(pg_switch_wal())")
 	w.until("everything is archived", func() bool {
 		ready, err := wal.DataDir(filepath.Join(w.server.Dir, "data")).Ready()
 		return err == nil && len(ready) == 0 && w.archived(tip)
 	})
-	w.processes["receiver"].cmd.Process.Signal(syscall.SIGTERM)
-	<-w.processes["receiver"].done
+	if p := w.processes["receiver"]; p != nil {
+		p.cmd.Process.Signal(syscall.SIGTERM)
+		<-p.done
+	}
 	for _, command := range [][]string{{"wal", "gaps", "wal"}, {"wal", "verify", "wal"}, {"verify", "wal", "--deep"}} {
 		if out, err := w.skytools(command...); err != nil {
 			w.t.Errorf("%v: %v\n%s", command, err, out)
@@ -251,7 +260,7 @@ func (w *soak) end() {
 	w.server.Kill()
 	w.ok(w.server.Stop())
 	for i, store := range []string{w.store, w.second} {
-		w.declare("alone.yaml", w.server, received, store)
+		w.declare("alone.yaml", w.server, w.how, store)
 		if diff := cmp.Diff(want, w.restored("alone.yaml")); diff != "" {
 			w.t.Errorf("restored from store %d alone (-server +restored):\n%s", i+1, diff)
 		}
