@@ -249,6 +249,10 @@ func TestLost(t *testing.T) {
 	if open := missed.Open(w.epoch.Size, append(before, gaps[0].First)); len(open) > 1 || len(open) == 1 && open[0].Count != gaps[0].Count-1 {
 		t.Errorf("with its first segment: %v", open)
 	}
+	end := w.epoch.Size.End(gaps[0].Last)
+	if n := len(missed.After(w.epoch.Size, end-1)); n != 1 || len(missed.After(w.epoch.Size, end)) != 0 {
+		t.Errorf("before its end there are %d", n)
+	}
 	if open := missed.Open(w.epoch.Size, files[len(before):]); len(open) > 0 {
 		t.Errorf("where the archive begins behind it: %v", open)
 	}

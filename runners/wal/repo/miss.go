@@ -72,12 +72,17 @@ func (r *Repo) Behind(ctx context.Context, system uint64, line segment.Lineage, 
 	return gaps, nil
 }
 
-// lastBefore is the last segment of a lineage before a position that some store has.
+// lastBefore is the last segment of a lineage before a position that some store has. A
+// store that is not required may be silent.
 func (r *Repo) lastBefore(ctx context.Context, system uint64, size segment.Size, line segment.Lineage, at sql.LSN) (last segment.Name, any bool, err error) {
 	for _, s := range r.Stores {
 		for f, err := range Files(ctx, s, system) {
-			if err != nil {
+			if err != nil && s.Required {
 				return last, any, err
+			}
+			if err != nil {
+				r.Log.Warn("a store that is not required does not say what WAL it has", "store", s.Name(), "error", err)
+				break
 			}
 			n := f.Name
 			if n.Kind == segment.Whole && size.End(n) <= at && line.Of(size.End(n)-1) == n.Timeline && (!any || size.End(n) > size.End(last)) {
@@ -137,6 +142,14 @@ func (all Misses) add(gaps []Gap, size segment.Size, files []segment.Name) []Gap
 // Open are the stretches of them that are still missing, with WAL before them.
 func (all Misses) Open(size segment.Size, files []segment.Name) []Gap {
 	return all.add(nil, size, files)
+}
+
+// After are those that are not before a position.
+func (all Misses) After(size segment.Size, at sql.LSN) Misses {
+	return slices.DeleteFunc(slices.Clone(all), func(m Miss) bool {
+		last, err := segment.Parse(m.Last)
+		return err != nil || size.End(last) <= at
+	})
 }
 
 // leadsTo reports whether there is WAL before a gap. Where retention has removed all of

@@ -29,6 +29,7 @@ import (
 	"github.com/skytools-go/skytools/runners/wal/repo"
 	"github.com/skytools-go/skytools/runners/wal/retain"
 	"github.com/skytools-go/skytools/runners/wal/segment"
+	"github.com/skytools-go/skytools/sql"
 )
 
 // At is a time of every day, or with Weekly of one day of the week, in UTC.
@@ -196,7 +197,11 @@ func (k *Keeper) dueAfter(ctx context.Context, done []*backup.Manifest) (due Due
 	if !k.Full.Set && !k.Incremental.Set {
 		return Due{}, false, nil
 	}
-	holes, err := k.Archive.Holes(ctx)
+	newest := sql.LSN(0)
+	for _, m := range done {
+		newest = max(newest, m.Start)
+	}
+	holes, err := k.Archive.Holes(ctx, newest)
 	if err != nil {
 		return Due{}, false, err
 	}
