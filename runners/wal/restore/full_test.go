@@ -32,8 +32,6 @@ func TestDiskFull(t *testing.T) {
 	store := backuptest.Dir(t, "store")
 	shelf := c.Shelf(store)
 	c.Take(shelf, c.Options())
-	c.Exec("select pg_switch_wal()")
-	c.Archived()
 	before := digests(t, store)
 	// unable requires that a restore there has failed as it should.
 	unable := func(to, text, hint string) {
