@@ -10,10 +10,29 @@ import (
 
 // ArchiveBackup says when an archive's cluster is backed up, and how.
 type ArchiveBackup struct {
-	Full        Schedule `json:"full,omitzero"`
-	Incremental Schedule `json:"incremental,omitzero"`
-	Rate        Rate     `json:"rate,omitempty"`
-	From        string   `json:"from,omitempty"`
+	Full        Schedule  `json:"full,omitzero"`
+	Incremental Schedule  `json:"incremental,omitzero"`
+	Rate        Rate      `json:"rate,omitempty"`
+	From        string    `json:"from,omitempty"`
+	OnBadPage   OnBadPage `json:"on_bad_page,omitempty"`
+}
+
+// OnBadPage says what becomes of a backup in which the server finds pages whose checksum
+// is wrong.
+type OnBadPage string
+
+// The ways. BadPageFails is the zero value.
+const (
+	BadPageFails OnBadPage = ""
+	BadPageWarns OnBadPage = "warn"
+)
+
+func (o *OnBadPage) choices() []string { return []string{"fail", "warn"} }
+
+func (o *OnBadPage) set(text string) {
+	if *o = OnBadPage(text); text == "fail" {
+		*o = BadPageFails
+	}
 }
 
 func (b *ArchiveBackup) about() string { return "When the cluster is backed up, and how." }
@@ -28,6 +47,8 @@ func (b *ArchiveBackup) fields() []Field[ArchiveBackup] {
 			Into: func(b *ArchiveBackup) any { return rateOf{&b.Rate} }},
 		{Name: "from", Doc: "A standby that backups are taken from while it answers, to spare the primary.", Default: "the primary", Example: "spare",
 			Into: func(b *ArchiveBackup) any { return &b.From }},
+		{Name: "on_bad_page", Doc: "What becomes of a backup in which the server, if it has checksums of pages, finds wrong ones. fail: there is no backup; warn: it is kept, and says which they are.", Default: "fail", Example: "warn",
+			Into: func(b *ArchiveBackup) any { return &b.OnBadPage }},
 	}
 }
 

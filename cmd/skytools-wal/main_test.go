@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -83,12 +84,55 @@ func (p *place) ok(err error) {
 // primary starts a server with small segments that archives.
 func (p *place) primary() *sandbox.Server {
 	p.t.Helper()
-	s := sandboxtest.Private(p.t, sandbox.Options{Initdb: []string{"--wal-segsize=1"}, Settings: map[string]string{
-		"archive_mode": "on", "archive_command": p.client("push wal %p"), "wal_level": "replica", "max_wal_size": "32MB", "min_wal_size": "2MB", "full_page_writes": "on",
-	}})
-	yaml := fmt.Sprintf("skytools: 1\ncluster: shop\ndatabases: {hub: {dsn: %q}}\narchives: {wal: {of: hub, stores: [{url: %q}]}}\n", s.DSN("postgres"), "file://"+p.store)
-	p.ok(os.WriteFile(p.dir+"/shop.yaml", []byte(yaml), 0o644))
+	s := p.primaryWith(1)
+	p.declare("shop.yaml", s, "", p.store)
 	return s
+}
+
+// primaryWith starts one with segments of so many megabytes. There may be more arguments of
+// its initdb.
+func (p *place) primaryWith(megabytes int, initdb ...string) *sandbox.Server {
+	p.t.Helper()
+	return sandboxtest.Private(p.t, sandbox.Options{Initdb: append(initdb, fmt.Sprint("--wal-segsize=", megabytes)), Settings: map[string]string{
+		"archive_mode": "on", "archive_command": p.client("push wal %p"), "wal_level": "replica",
+		"max_wal_size": fmt.Sprint(max(32, 4*megabytes), "MB"), "min_wal_size": fmt.Sprint(2*megabytes, "MB"), "full_page_writes": "on",
+	}})
+}
+
+// received is the declaration of an archive whose WAL skytools run receives, too.
+const received = "wal: {transport: both, rpo: 1s}"
+
+// declare writes YAML about the archive of a server, with more keys and these stores.
+func (p *place) declare(name string, s *sandbox.Server, more string, stores ...string) {
+	p.t.Helper()
+	list := ""
+	for _, dir := range stores {
+		list += fmt.Sprintf("{url: %q}, ", "file://"+dir)
+	}
+	yaml := fmt.Sprintf("skytools: 1\ncluster: shop\ndatabases: {hub: {dsn: %q}}\narchives: {wal: {of: hub, stores: [%s], %s}}\n", s.DSN("postgres"), list, more)
+	p.ok(os.WriteFile(filepath.Join(p.dir, name), []byte(yaml), 0o644))
+}
+
+// receive starts "skytools run" to receive WAL, and waits until it does.
+func (p *place) receive(s *sandbox.Server) *exec.Cmd {
+	p.t.Helper()
+	cmd := p.command("", "run", "--only", "receive", p.dir+"/shop.yaml")
+	cmd.Stderr = os.Stderr
+	p.ok(cmd.Start())
+	p.t.Cleanup(func() { kill(cmd) })
+	p.until("the slot is there", func() bool {
+		return query[bool](p, s, "select exists(select from pg_replication_slots where slot_name = 'skytools_wal' and active)")
+	})
+	return cmd
+}
+
+// untilReceived waits until the stores have what the server has flushed now.
+func (p *place) untilReceived(s *sandbox.Server) {
+	p.t.Helper()
+	at := query[string](p, s, "select pg_current_wal_flush_lsn()::text")
+	p.until("the stores have the last row", func() bool {
+		return query[bool](p, s, "select coalesce(bool_or(flush_lsn >= '"+at+"'), false) from pg_stat_replication")
+	})
 }
 
 // client is a command that PostgreSQL runs.
@@ -99,19 +143,32 @@ func (p *place) client(args string) string {
 // skytools runs the command as the user of the servers, and returns what it prints.
 func (p *place) skytools(args ...string) (string, error) {
 	p.t.Helper()
-	cmd := exec.Command(p.dir+"/skytools", append(args, "--spec", p.dir+"/shop.yaml")...)
+	return p.skytoolsAs("shop.yaml", args...)
+}
+
+// skytoolsAs does so with other YAML.
+func (p *place) skytoolsAs(yaml string, args ...string) (string, error) {
+	p.t.Helper()
+	out, err := p.command(yaml, args...).CombinedOutput()
+	return string(out), err
+}
+
+func (p *place) command(yaml string, args ...string) *exec.Cmd {
+	args = slices.Clone(args)
+	if yaml != "" {
+		args = append(args, "--spec", filepath.Join(p.dir, yaml))
+	}
+	cmd := exec.Command(p.dir+"/skytools", args...)
 	cmd.Env, cmd.Dir = p.env, p.dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: p.who}
-	out, err := cmd.CombinedOutput()
-	return string(out), err
+	return cmd
 }
 
 // serve starts "skytools wal serve".
 func (p *place) serve() *exec.Cmd {
 	p.t.Helper()
-	cmd := exec.Command(p.dir+"/skytools", "wal", "serve", "wal", "--spec", p.dir+"/shop.yaml", "--spool", p.dir+"/run")
-	cmd.Env, cmd.Dir, cmd.Stderr = p.env, p.dir, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: p.who}
+	cmd := p.command("shop.yaml", "wal", "serve", "wal", "--spool", p.dir+"/run")
+	cmd.Stderr = os.Stderr
 	p.ok(cmd.Start())
 	p.t.Cleanup(func() { kill(cmd) })
 	return cmd
@@ -327,20 +384,11 @@ func TestRun(t *testing.T) {
 	s := p.primary()
 	p.script(s, "alter system set archive_command = 'false'")
 	p.script(s, "select pg_reload_conf()")
-	yaml, err := os.ReadFile(p.dir + "/shop.yaml")
-	p.ok(err)
-	p.ok(os.WriteFile(p.dir+"/shop.yaml", []byte(strings.Replace(string(yaml), "archives: {wal: {", "archives: {wal: {wal: {transport: both, rpo: 1s}, ", 1)), 0o644))
+	p.declare("shop.yaml", s, received, p.store)
 	if out, err := p.skytools("wal", "init", "wal"); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	run := exec.Command(p.dir+"/skytools", "run", "--only", "receive", p.dir+"/shop.yaml")
-	run.Env, run.Dir, run.Stderr = p.env, p.dir, os.Stderr
-	run.SysProcAttr = &syscall.SysProcAttr{Credential: p.who}
-	p.ok(run.Start())
-	defer kill(run)
-	p.until("the slot is there", func() bool {
-		return query[bool](p, s, "select exists(select from pg_replication_slots where slot_name = 'skytools_wal' and active)")
-	})
+	run := p.receive(s)
 	p.script(s, "create table t (v text)")
 	p.script(s, "alter system set archive_mode = off") // or a backup waits for archive_command
 	s.Halt()
@@ -351,10 +399,7 @@ func TestRun(t *testing.T) {
 	copied := p.backup(s, "restore_command = '"+p.client("get wal %f %p")+"'")
 	p.rows(s, 3)
 	p.script(s, "insert into t values ('the last one')")
-	at := query[string](p, s, "select pg_current_wal_flush_lsn()::text")
-	p.until("the stores have the last row", func() bool {
-		return query[bool](p, s, "select coalesce(bool_or(flush_lsn >= '"+at+"'), false) from pg_stat_replication")
-	})
+	p.untilReceived(s)
 	want := query[int64](p, s, "select count(*) from t")
 	s.Kill()
 	kill(run)

@@ -21,6 +21,11 @@ type BackupOptions struct {
 	Label string
 	Fast  bool // checkpoint at once instead of spread over minutes
 	Rate  int  // kB per second at most, 32 to 1048576; 0: as fast as it goes
+
+	// BadPages: a backup in which the server has found pages whose checksum is wrong is
+	// one all the same, and BaseBackup.BadPages says which. Otherwise it ends with a
+	// BadPagesError.
+	BadPages bool
 }
 
 // A BaseBackup is a backup on its way from the server. It is read part by part:
@@ -35,6 +40,9 @@ type BaseBackup struct {
 	Timeline    uint32
 	Tablespaces []Tablespace
 	End         BackupEnd // after Next has answered io.EOF
+	BadPages    []string  // then, too: the server's words, one per file or page, as many as it gives
+
+	badPages bool // are no error
 
 	r        *Replication
 	framed   bool        // 15 and later: one stream, each message with its kind
@@ -90,7 +98,7 @@ func (e *BadPagesError) Unwrap() error { return e.Err }
 //
 // Source: PostgreSQL documentation, 53.4, BASE_BACKUP; for 14 its edition.
 func (r *Replication) BaseBackup(ctx context.Context, o BackupOptions) (*BaseBackup, error) {
-	b := &BaseBackup{r: r, framed: r.Major() >= 15, ctx: ctx}
+	b := &BaseBackup{r: r, framed: r.Major() >= 15, ctx: ctx, badPages: o.BadPages}
 	r.warnings = nil
 	b.stop = context.AfterFunc(ctx, r.conn.Cut)
 	b.squeezed = b.framed && o.Rate == 0
@@ -355,7 +363,15 @@ func (b *BaseBackup) finish() error {
 		return err
 	}
 	if err := b.r.drain(); err != nil {
-		return err
+		// The verdict on pages comes last: what was sent is complete.
+		bad := (*BadPagesError)(nil)
+		if !b.badPages || !errors.As(b.cause(err), &bad) {
+			return err
+		}
+		if err := b.r.drain(); err != nil {
+			return err
+		}
+		b.BadPages = bad.Pages
 	}
 	b.stop()
 	return io.EOF

@@ -142,7 +142,9 @@ func (l *Lease) watch() {
 			l.cancel(ErrLeaseLost)
 			return
 		}
-		ping, stop := context.WithTimeout(l.ctx, 5*time.Second)
+		// A question that is given up cuts the connection, and the lock stays until the
+		// server sees that: so Release waits for the answer.
+		ping, stop := context.WithTimeout(context.WithoutCancel(l.ctx), 5*time.Second)
 		_, err = One[int32](ping, l.conn, "select 1")
 		stop()
 		if err != nil && l.ctx.Err() == nil {

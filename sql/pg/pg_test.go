@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -119,6 +121,31 @@ func TestLease(t *testing.T) {
 	if again.Context().Err() == nil {
 		t.Error("a released lease goes on")
 	}
+}
+
+// TestReleaseWhileAsking: a lease that is given back while it asks the server whether it is
+// still there is free when that is done, and not when the server notices some day.
+func TestReleaseWhileAsking(t *testing.T) {
+	t.Parallel()
+	db := sandboxtest.Database(t)
+	l, err := pg.Acquire(t.Context(), db.DSN, "first", 43)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid := int(sandboxtest.One[int32](t, db, "select pid from pg_locks where locktype = 'advisory' and granted and objid = 43"))
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	goOn := sync.OnceFunc(func() { syscall.Kill(pid, syscall.SIGCONT) })
+	defer goOn()
+	time.Sleep(5500 * time.Millisecond) // it asks every five seconds
+	time.AfterFunc(time.Second, goOn)
+	l.Release()
+	again, err := pg.Acquire(t.Context(), db.DSN, "second", 43)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again.Release()
 }
 
 // TestConnectErrors: each says where, and what to try, and no password.

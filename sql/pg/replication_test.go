@@ -253,6 +253,22 @@ func TestBaseBackupFindsBadPages(t *testing.T) {
 	if !errors.As(err, &bad) || !strings.Contains(strings.Join(bad.Pages, " "), file) {
 		t.Errorf("got %v; want a word of %s", err, file)
 	}
+
+	// Where they are no error, the backup is complete, and the connection goes on.
+	r := replicate(t, s)
+	for range 2 {
+		b, err = r.BaseBackup(t.Context(), pg.BackupOptions{Fast: true, BadPages: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Close()
+		for err == nil {
+			_, err = b.Next()
+		}
+		if err != io.EOF || b.End.LSN < b.Start || !strings.Contains(strings.Join(b.BadPages, " "), file) {
+			t.Errorf("got %v up to %s, with %q", err, b.End.LSN, b.BadPages)
+		}
+	}
 }
 
 func TestBaseBackupIsGivenUp(t *testing.T) {

@@ -158,6 +158,23 @@ func (a *Archive) Missing(ctx context.Context, timeline uint32, from, to sql.LSN
 	return missing, found, nil
 }
 
+// Holes are the segments after a position that a receiver came too late for and that no
+// store has. Nothing leads from a backup before them past them.
+func (a *Archive) Holes(ctx context.Context, after sql.LSN) ([]repo.Gap, error) {
+	missed, err := a.Repo.Misses(ctx, a.System)
+	if missed = missed.After(a.Size, after); err != nil || len(missed) == 0 {
+		return nil, err // most of the time; all WAL need not be listed then
+	}
+	var names []segment.Name
+	for f, err := range a.files(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		names = append(names, f.Name)
+	}
+	return missed.Open(a.Size, names), nil
+}
+
 // Segments yields what retention may remove: segments, partial ones and labels.
 func (a *Archive) Segments(ctx context.Context) iter.Seq2[retain.Segment, error] {
 	return func(yield func(retain.Segment, error) bool) {

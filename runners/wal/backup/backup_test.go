@@ -279,12 +279,21 @@ func TestTakeFindsBadPages(t *testing.T) {
 	}
 	f.Close()
 	shelf := c.Shelf(backuptest.Dir(t, "store"))
-	if _, err := backup.Take(t.Context(), shelf, c.Options()); err == nil || !strings.Contains(err.Error(), file) {
+	var hinted interface{ Hint() string }
+	if _, err := backup.Take(t.Context(), shelf, c.Options()); err == nil || !strings.Contains(err.Error(), file) || !errors.As(err, &hinted) || !strings.Contains(hinted.Hint(), "on_bad_page") {
 		t.Errorf("got %v", err)
 	}
 	if list, err := shelf.List(t.Context()); err != nil || len(list) > 0 && list[0].Complete {
 		t.Errorf("it left %+v, %v", list, err)
 	}
+	o := c.Options()
+	o.BadPages = true
+	taken := c.Take(shelf, o)
+	m, err := shelf.Load(t.Context(), taken.ID)
+	if err != nil || len(m.BadPages) == 0 || !strings.Contains(m.BadPages[0], file) {
+		t.Errorf("the manifest names %q, %v", m.BadPages, err)
+	}
+	whole(t, c, shelf, m, "spoilt")
 }
 
 // TestTakeIsStopped at any moment: then there is no backup, and nothing keeps the next.

@@ -153,6 +153,11 @@ type Tail struct {
 	Bytes    int64     `json:"bytes"`     // of all files
 	NewBytes int64     `json:"new_bytes"` // of frames that were not in an earlier pack
 	Stored   int64     `json:"stored"`    // of the packs that this backup has written
+
+	// BadPages are those that were damaged on the server, in its words: one per page, and
+	// for a file with many of them the first ones and how many there are. They are in the
+	// backup as they were.
+	BadPages []string `json:"bad_pages,omitempty"`
 }
 
 // A Pack that a backup refers to.

@@ -55,6 +55,26 @@ func look(ctx context.Context, conn *pg.Conn) (facts, map[string]string, error) 
 	return f, settings, nil
 }
 
+// badPages says what to try when the server has found bad pages.
+func badPages(err error) error {
+	bad := (*pg.BadPagesError)(nil)
+	if errors.As(err, &bad) {
+		return &PagesError{err}
+	}
+	return err
+}
+
+// A PagesError says that the server has found pages whose checksum is wrong.
+type PagesError struct{ Err error }
+
+func (e *PagesError) Error() string { return e.Err.Error() }
+func (e *PagesError) Unwrap() error { return e.Err }
+
+// Hint is what a person can try.
+func (e *PagesError) Hint() string {
+	return "the data on the server is damaged: an earlier backup may have these pages whole. To take backups all the same, write on_bad_page: warn"
+}
+
 // A WAL is the WAL of an archive, as far as a backup depends on it.
 type WAL interface {
 	// Wait returns when the archive has all WAL of a timeline from one position up to

@@ -24,6 +24,7 @@ type Options struct {
 	Full     bool // look at no earlier backup
 	Spread   bool // begin with a spread checkpoint, which may take minutes, instead of a fast one
 	Rate     int  // kB per second that the server sends at most; 0: no limit
+	BadPages bool // a backup is kept in which the server has found pages whose checksum is wrong; see Tail.BadPages
 	Workers  int  // compress at a time; 0: one per processor
 	WAL      WAL
 	Patience time.Duration // for WAL to arrive in the archive; 0: ten minutes
@@ -148,7 +149,7 @@ func (t *taking) run(ctx context.Context) error {
 	if label == "" {
 		label = "skytools " + t.manifest.Began.Format(time.RFC3339)
 	}
-	b, err := r.BaseBackup(ctx, pg.BackupOptions{Label: label, Fast: !t.o.Spread, Rate: t.o.Rate})
+	b, err := r.BaseBackup(ctx, pg.BackupOptions{Label: label, Fast: !t.o.Spread, Rate: t.o.Rate, BadPages: t.o.BadPages})
 	if err != nil {
 		return err
 	}
@@ -166,7 +167,7 @@ func (t *taking) run(ctx context.Context) error {
 		return fmt.Errorf("the backup would be named %s, and there is %s already: is the clock of this host right?", m.ID, newest)
 	}
 	if err := t.receive(ctx, b); err != nil {
-		return err
+		return badPages(err)
 	}
 	if b.End.Timeline != m.Timeline {
 		return fmt.Errorf("the server went from timeline %d to %d meanwhile", m.Timeline, b.End.Timeline)
@@ -176,6 +177,7 @@ func (t *taking) run(ctx context.Context) error {
 			return err
 		}
 	}
+	m.BadPages = b.BadPages
 	m.Stop, m.Ended = b.End.LSN, time.Now().UTC().Truncate(time.Second)
 	if err := await(ctx, t.o.WAL, t.o.Patience, "wait for the backup's WAL in the archive", m.Timeline, m.Start, m.Stop); err != nil {
 		return err

@@ -98,8 +98,8 @@ func (e *LostError) Hint() string {
 }
 
 // Run receives until ctx ends, or something fails. WAL that the server no longer has is
-// said once, as an error in the log, and passed by: to wait for it would lose what
-// comes, too. Source: design/wal.md, R22.
+// said once, as an error in the log, written down in the archive, and passed by: to wait
+// for it would lose what comes, too. Source: design/wal.md, R22.
 func (r *Receiver) Run(ctx context.Context) error {
 	err := r.run(ctx)
 	if lost := (*LostError)(nil); errors.As(err, &lost) {
@@ -149,6 +149,9 @@ func (r *Receiver) run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := r.missed(ctx, lineage, at); err != nil {
+		return err
+	}
 	timeline := lineage.Of(at)
 	for {
 		next, err := r.follow(ctx, timeline, r.begin(timeline, at))
@@ -158,6 +161,24 @@ func (r *Receiver) run(ctx context.Context) (err error) {
 		r.Log.Info("the timeline has ended", "timeline", timeline, "next", next.Timeline, "at", next.At.String())
 		timeline, at = next.Timeline, next.At
 	}
+}
+
+// missed writes down which WAL the archive does not have, between where it ends and where
+// the server's begins. Whoever made the slot anew, or was killed before this, is found out.
+func (r *Receiver) missed(ctx context.Context, lineage segment.Lineage, at sql.LSN) error {
+	gaps, err := r.repo.Behind(ctx, r.epoch.System, lineage, at)
+	if err != nil {
+		return err
+	}
+	for _, g := range gaps {
+		because := fmt.Sprintf("slot %s begins at %s", r.Slot, at)
+		if err := r.repo.Missed(ctx, r.epoch.System, g, because, time.Now()); err != nil {
+			return err
+		}
+		r.Log.Error("the archive does not have WAL, and the server no longer keeps it for this receiver", "segments", g.String(), "try",
+			"archive_command may still bring it, and then nothing is lost; until then only a backup that is taken now leads further")
+	}
+	return nil
 }
 
 // begin is where the segment with a position begins.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -141,7 +142,7 @@ func TestReceive(t *testing.T) {
 		w.same(file)
 	}
 	whole, _ := w.files()
-	if gaps := repo.Gaps(w.epoch.Size, whole, nil); len(gaps) > 0 {
+	if gaps := repo.Gaps(w.epoch.Size, whole, nil, nil); len(gaps) > 0 {
 		t.Errorf("missing: %v", gaps)
 	}
 	w.db.Script(t, "insert into t values ('tip')")
@@ -194,7 +195,7 @@ func TestTimelines(t *testing.T) {
 	history, err := segment.ParseHistory(2, text)
 	w.ok(err)
 	whole, _ := w.files()
-	if gaps := repo.Gaps(w.epoch.Size, whole, []segment.Lineage{history}); len(gaps) > 0 {
+	if gaps := repo.Gaps(w.epoch.Size, whole, []segment.Lineage{history}, nil); len(gaps) > 0 {
 		t.Errorf("missing: %v", gaps)
 	}
 	w.ok(stop())
@@ -230,7 +231,65 @@ func TestLost(t *testing.T) {
 		t.Errorf("lost %d times", n)
 	}
 	files, _ := w.files()
-	if gaps := repo.Gaps(w.epoch.Size, files, nil); len(gaps) != 1 || gaps[0].Count < 1 {
-		t.Errorf("gaps: %v", gaps)
+	gaps := repo.Gaps(w.epoch.Size, files, nil, nil)
+	if len(gaps) != 1 || gaps[0].Count < 1 {
+		t.Fatalf("gaps: %v", gaps)
+	}
+
+	// The archive remembers it, and has known it since there was nothing behind it.
+	missed, err := w.repo.Misses(t.Context(), w.epoch.System)
+	w.ok(err)
+	if len(missed) != 1 || missed[0].First != gaps[0].First.String() || missed[0].Last != gaps[0].Last.String() || missed[0].Because == "" || missed[0].At.IsZero() {
+		t.Errorf("missed: %+v, not %v", missed, gaps)
+	}
+	before := slices.DeleteFunc(slices.Clone(files), func(n segment.Name) bool { return n.Base() > missed[0].First })
+	if open := repo.Gaps(w.epoch.Size, before, nil, missed); len(open) != 1 || open[0].Count != gaps[0].Count || !open[0].Missed.Equal(missed[0].At) {
+		t.Errorf("with nothing behind it: %v", open)
+	}
+	if open := missed.Open(w.epoch.Size, append(before, gaps[0].First)); len(open) > 1 || len(open) == 1 && open[0].Count != gaps[0].Count-1 {
+		t.Errorf("with its first segment: %v", open)
+	}
+	end := w.epoch.Size.End(gaps[0].Last)
+	if n := len(missed.After(w.epoch.Size, end-1)); n != 1 || len(missed.After(w.epoch.Size, end)) != 0 {
+		t.Errorf("before its end there are %d", n)
+	}
+	if open := missed.Open(w.epoch.Size, files[len(before):]); len(open) > 0 {
+		t.Errorf("where the archive begins behind it: %v", open)
+	}
+}
+
+// A slot that was dropped and made anew while WAL was written is found out, too. Source:
+// design/wal.md, S5.
+func TestDropped(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	stop, _ := w.start(time.Second)
+	w.same(w.fill())
+	w.ok(stop())
+	w.until("nobody uses the slot", func() bool {
+		return sandboxtest.One[bool](t, w.db, "select not active from pg_replication_slots where slot_name = 'archive'")
+	})
+	w.db.Script(t, "select pg_drop_replication_slot('archive')")
+	w.fill()
+	w.fill()
+	w.db.Script(t, "checkpoint")
+	stop, _ = w.start(time.Second)
+	w.until("there is a new slot", func() bool {
+		return sandboxtest.One[bool](t, w.db, "select coalesce(bool_or(active), false) from pg_replication_slots where slot_name = 'archive'")
+	})
+	w.same(w.fill())
+	w.ok(stop())
+	missed, err := w.repo.Misses(t.Context(), w.epoch.System)
+	w.ok(err)
+	whole, _ := w.files()
+	gaps := repo.Gaps(w.epoch.Size, whole, nil, missed)
+	if len(missed) != 1 || len(gaps) != 1 || gaps[0].Missed.IsZero() {
+		t.Errorf("missed: %+v, gaps: %v", missed, gaps)
+	}
+	stop, _ = w.start(time.Second) // which finds nothing new
+	w.same(w.fill())
+	w.ok(stop())
+	if again, err := w.repo.Misses(t.Context(), w.epoch.System); err != nil || len(again) != 1 {
+		t.Errorf("missed later: %+v, %v", again, err)
 	}
 }

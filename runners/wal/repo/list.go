@@ -10,6 +10,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/skytools-go/skytools/runners/wal/segment"
 	"github.com/skytools-go/skytools/runners/wal/store"
@@ -59,19 +60,24 @@ func Files(ctx context.Context, s store.Store, system uint64) iter.Seq2[File, er
 type Gap struct {
 	First, Last segment.Name
 	Count       int64
+	Missed      time.Time // when a receiver found the server without it; zero: none has said so
 }
 
 func (g Gap) String() string {
-	if g.Count == 1 {
-		return g.First.String()
+	text := g.First.String()
+	if g.Count > 1 {
+		text = fmt.Sprintf("%s to %s (%d segments)", g.First, g.Last, g.Count)
 	}
-	return fmt.Sprintf("%s to %s (%d segments)", g.First, g.Last, g.Count)
+	if !g.Missed.IsZero() {
+		text += ", which the server no longer had at " + g.Missed.UTC().Format(time.RFC3339)
+	}
+	return text
 }
 
 // Gaps are the segments that are missing between those that there are, timeline by
 // timeline, and between the last of a timeline and the position where the next left it,
-// as far as histories say. files are in any order.
-func Gaps(size segment.Size, files []segment.Name, histories []segment.Lineage) (gaps []Gap) {
+// as far as histories say; and those that receivers have missed. files are in any order.
+func Gaps(size segment.Size, files []segment.Name, histories []segment.Lineage, missed Misses) (gaps []Gap) {
 	timelines := map[uint32][]segment.Name{}
 	for _, n := range files {
 		if n.Kind == segment.Whole {
@@ -94,7 +100,7 @@ func Gaps(size segment.Size, files []segment.Name, histories []segment.Lineage) 
 			gaps = appendGap(gaps, size, size.Next(there[len(there)-1]), size.At(timeline, end))
 		}
 	}
-	return gaps
+	return missed.add(gaps, size, files)
 }
 
 // left is the furthest position at which another timeline left this one.
@@ -113,5 +119,5 @@ func appendGap(gaps []Gap, size segment.Size, from, to segment.Name) []Gap {
 		return gaps
 	}
 	last := size.Before(to.Timeline, size.Start(to))
-	return append(gaps, Gap{from, last, int64(size.Start(to)-size.Start(from)) / int64(size)})
+	return append(gaps, Gap{First: from, Last: last, Count: int64(size.Start(to)-size.Start(from)) / int64(size)})
 }

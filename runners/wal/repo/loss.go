@@ -38,37 +38,51 @@ func (l Losses) Of(g Gap) *Loss {
 // Lose writes down in every store that a gap stays one. It does not ask whether it is
 // one. What was written first stays. It fails when a required store does not take it.
 func (r *Repo) Lose(ctx context.Context, system uint64, g Gap, because string, now time.Time) error {
-	loss := Loss{g.First.Base(), g.Last.Base(), now.UTC().Truncate(time.Second), because}
-	_, err := r.everywhere(ctx, func(ctx context.Context, s Store) error {
-		err := putJSON(ctx, s, lossPrefix(system)+loss.First+"-"+loss.Last+".json", loss)
-		if errors.Is(err, store.ErrExists) {
-			return nil
-		}
-		return err
-	})
-	if err != nil {
+	if err := r.record(ctx, lossPrefix(system), g, because, now); err != nil {
 		return fmt.Errorf("acknowledge the gap %s: %w", g, err)
 	}
 	return nil
 }
 
+// record writes a stretch of segments down in every store.
+func (r *Repo) record(ctx context.Context, prefix string, g Gap, because string, now time.Time) error {
+	loss := Loss{g.First.Base(), g.Last.Base(), now.UTC().Truncate(time.Second), because}
+	_, err := r.everywhere(ctx, func(ctx context.Context, s Store) error {
+		err := putJSON(ctx, s, prefix+loss.First+"-"+loss.Last+".json", loss)
+		if errors.Is(err, store.ErrExists) {
+			return nil
+		}
+		return err
+	})
+	return err
+}
+
 // Losses reads those that any store knows. A store that is not required may be silent,
 // and a record that cannot be read acknowledges nothing: both are logged.
-func (r *Repo) Losses(ctx context.Context, system uint64) (all Losses, err error) {
+func (r *Repo) Losses(ctx context.Context, system uint64) (Losses, error) {
+	all, err := r.stretches(ctx, lossPrefix(system))
+	if err != nil {
+		return nil, fmt.Errorf("read the acknowledged gaps: %w", err)
+	}
+	return all, nil
+}
+
+// stretches reads the records under a prefix that any store has.
+func (r *Repo) stretches(ctx context.Context, prefix string) (all []Loss, err error) {
 	known := map[string]bool{}
 	for _, s := range r.Stores {
-		if err := r.losses(ctx, s, system, known, &all); err != nil {
+		if err := r.stretchesIn(ctx, s, prefix, known, &all); err != nil {
 			if s.Required {
-				return nil, fmt.Errorf("read the acknowledged gaps: %w", err)
+				return nil, err
 			}
-			r.Log.Warn("a store that is not required does not say which gaps are acknowledged", "store", s.Name(), "error", err)
+			r.Log.Warn("a store that is not required does not say what it knows of gaps", "store", s.Name(), "error", err)
 		}
 	}
 	return all, nil
 }
 
-func (r *Repo) losses(ctx context.Context, s Store, system uint64, known map[string]bool, all *Losses) error {
-	for info, err := range s.List(ctx, lossPrefix(system)) {
+func (r *Repo) stretchesIn(ctx context.Context, s Store, prefix string, known map[string]bool, all *[]Loss) error {
+	for info, err := range s.List(ctx, prefix) {
 		if err != nil {
 			return err
 		}
@@ -80,7 +94,7 @@ func (r *Repo) losses(ctx context.Context, s Store, system uint64, known map[str
 			err = loss.check()
 		}
 		if err != nil {
-			r.Log.Warn("the record of an acknowledged gap cannot be read", "key", info.Key, "store", s.Name(), "error", err)
+			r.Log.Warn("the record of a gap cannot be read", "key", info.Key, "store", s.Name(), "error", err)
 			continue
 		}
 		known[info.Key] = true
@@ -89,7 +103,7 @@ func (r *Repo) losses(ctx context.Context, s Store, system uint64, known map[str
 	return nil
 }
 
-// check refuses what does not name two segments.
+// check refuses what does not name two segments of a timeline, in their order.
 func (l Loss) check() error {
 	for _, name := range []string{l.First, l.Last} {
 		if n, err := segment.Parse(name); err != nil {
@@ -97,6 +111,9 @@ func (l Loss) check() error {
 		} else if n.Kind != segment.Whole {
 			return fmt.Errorf("%q is no segment", name)
 		}
+	}
+	if l.First[:8] != l.Last[:8] || l.First > l.Last {
+		return fmt.Errorf("%s to %s is no stretch of segments", l.First, l.Last)
 	}
 	return nil
 }

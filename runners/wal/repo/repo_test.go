@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -51,6 +52,13 @@ func (f *flaky) Get(ctx context.Context, key string, offset, length int64) (io.R
 		return nil, errDown
 	}
 	return f.Store.Get(ctx, key, offset, length)
+}
+
+func (f *flaky) List(ctx context.Context, prefix string) iter.Seq2[store.Info, error] {
+	if f.down.Load() {
+		return func(yield func(store.Info, error) bool) { yield(store.Info{}, errDown) }
+	}
+	return f.Store.List(ctx, prefix)
 }
 
 func (f *flaky) Stat(ctx context.Context, key string) (store.Info, error) {
@@ -537,12 +545,55 @@ func TestGaps(t *testing.T) {
 			files = append(files, cluster.Size.At(timeline, sql.LSN(number<<20)))
 		}
 		var got []string
-		for _, g := range repo.Gaps(cluster.Size, files, c.histories) {
+		for _, g := range repo.Gaps(cluster.Size, files, c.histories, nil) {
 			got = append(got, g.String())
 		}
 		if strings.Join(got, ", ") != c.want {
 			t.Errorf("%s: %s, not %s", c.files, strings.Join(got, ", "), c.want)
 		}
+	}
+}
+
+// Behind a position there may be nothing, a gap, or one on each of two timelines.
+func TestBehind(t *testing.T) {
+	t.Parallel()
+	a := newArchive(t, repo.Config{})
+	one := segment.Lineage{Timeline: 1}
+	two := segment.Lineage{Timeline: 2, Ancestors: []segment.Ancestor{{Timeline: 1, Left: 0x4000A0}}}
+	behind := func(line segment.Lineage, at sql.LSN) string {
+		t.Helper()
+		gaps, err := a.Behind(t.Context(), system, line, at)
+		ok(t, err)
+		return strings.Trim(fmt.Sprint(gaps), "[]")
+	}
+	if got := behind(one, 0x6000A0); got != "" {
+		t.Errorf("of an archive that has nothing: %s", got)
+	}
+	ok(t, a.put(t, first, make1(t, first, 1)))
+	ok(t, a.put(t, second, make1(t, second, 1)))
+	for _, c := range []struct {
+		line segment.Lineage
+		at   sql.LSN
+		want string
+	}{
+		{one, 0, ""},
+		{one, 0x1000A0, ""},
+		{one, 0x3000A0, ""},
+		{one, 0x4000A0, third},
+		{one, 0x6000A0, "000000010000000000000003 to 000000010000000000000005 (3 segments)"},
+		{two, 0x6000A0, "000000010000000000000003 000000020000000000000004 to 000000020000000000000005 (2 segments)"},
+	} {
+		if got := behind(c.line, c.at); got != c.want {
+			t.Errorf("before %s on timeline %d: %s; want %s", c.at, c.line.Timeline, got, c.want)
+		}
+	}
+	a.stores[2].down.Store(true) // it is not required
+	if got := behind(one, 0x4000A0); got != third {
+		t.Errorf("with a store that is silent: %s", got)
+	}
+	a.stores[1].down.Store(true)
+	if _, err := a.Behind(t.Context(), system, one, 0x4000A0); err == nil {
+		t.Error("a required store is silent, and that is no error")
 	}
 }
 

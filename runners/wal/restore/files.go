@@ -304,9 +304,12 @@ func (r *restoring) settle(f *backup.File, touched bool) error {
 	return os.Chtimes(file.Name(), f.Mtime, f.Mtime)
 }
 
+// unnamed ends the name of a small file that is being written.
+const unnamed = ".new"
+
 // write writes a small file, durable but for its name.
 func (r *restoring) write(name string, content []byte, mode fs.FileMode) error {
-	temp := name + ".new"
+	temp := name + unnamed
 	file, err := os.OpenFile(temp, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, mode)
 	if err != nil {
 		return err

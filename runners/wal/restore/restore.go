@@ -71,7 +71,7 @@ func Restore(ctx context.Context, shelf *backup.Shelf, m *backup.Manifest, c Cho
 	r := &restoring{shelf: shelf, m: m, o: o}
 	err := r.run(ctx, c)
 	if err != nil {
-		return Result{}, fmt.Errorf("restore %s to %s: %w", m.ID, o.To, err)
+		return Result{}, fmt.Errorf("restore %s to %s: %w", m.ID, o.To, full(err, m.Bytes))
 	}
 	return r.result, nil
 }
@@ -156,7 +156,7 @@ func inside(dir, path string) bool {
 // fits looks at the data directory. usable: what is there may be overwritten.
 func (r *restoring) fits() error {
 	entries, err := os.ReadDir(r.o.To)
-	if errors.Is(err, os.ErrNotExist) || err == nil && len(entries) == 0 {
+	if errors.Is(err, os.ErrNotExist) || err == nil && (len(entries) == 0 || len(entries) == 1 && entries[0].Name() == mark+unnamed) {
 		return nil
 	}
 	if err != nil {

@@ -54,6 +54,7 @@ type Backup struct {
 	Full        bool
 	Held        bool // somebody wants it kept for good
 	Proven      bool // a drill has restored it
+	Bad         bool // it has pages that were damaged on the server
 }
 
 // A Verdict says why a backup is kept. Without a reason it expires.
@@ -95,7 +96,7 @@ func Decide(backups []Backup, timelines restore.Timelines, p Policy, now time.Ti
 
 // keepAlways keeps what no policy gives up.
 func (d *Decision) keepAlways(p Policy) {
-	full, proven := 0, false
+	full, proven, clean := 0, false, false
 	for i := len(d.Verdicts) - 1; i >= 0; i-- {
 		v := &d.Verdicts[i]
 		if i == len(d.Verdicts)-1 {
@@ -107,6 +108,11 @@ func (d *Decision) keepAlways(p Policy) {
 		if v.Backup.Proven && !proven {
 			v.keep("the last that a drill has proven")
 			proven = true
+		}
+		if !v.Backup.Bad && !clean {
+			if clean = true; i < len(d.Verdicts)-1 { // all that came after it are damaged
+				v.keep("the last without bad pages")
+			}
 		}
 		if v.Backup.Full && full < max(1, p.MinFull) {
 			v.keep("one of the newest full ones")

@@ -47,6 +47,7 @@ func TestDecide(t *testing.T) {
 		{name: "a number of full ones", backups: daily(10, 3), policy: retain.Policy{MinFull: 3}, now: 10, kept: "003 006 009", needs: []string{"1/300", "1/900"}, not: []string{"1/320", "1/890"}},
 		{name: "weeks and months", backups: daily(40, 1), policy: retain.Policy{Weekly: 3, Monthly: 2}, now: 40, kept: "026 027 034 039", needs: []string{"1/2600", "1/2609"}, not: []string{"1/2620", "1/2500"}},
 		{name: "one that is held, and its WAL", backups: func() []retain.Backup { b := daily(5, 1); b[1].Held = true; return b }(), now: 90, kept: "001 004", needs: []string{"1/100"}, not: []string{"1/0", "1/200"}},
+		{name: "the last without bad pages", backups: func() []retain.Backup { b := daily(6, 9); b[2].Bad, b[4].Bad, b[5].Bad = true, true, true; return b }(), now: 90, kept: "000 003 005", needs: []string{"1/300", "1/500"}},
 		{name: "the last that was proven", backups: func() []retain.Backup { b := daily(5, 1); b[0].Proven, b[2].Proven = true, true; return b }(), now: 90, kept: "002 004"},
 		{
 			name:    "a timeline's WAL since a backup on the one before",

@@ -139,7 +139,7 @@ func (r *run) backups(ctx context.Context) []Backup {
 		if e.Notes[backup.Drill] {
 			r.shelf.Read(ctx, e.ID, backup.Drill, &drill) // what cannot be read proves nothing
 		}
-		all = append(all, Backup{ID: e.ID, Timeline: m.Timeline, Start: m.Start, Stop: m.Stop, Ended: m.Ended, Full: m.Full(), Held: e.Notes[backup.Hold], Proven: drill.OK})
+		all = append(all, Backup{ID: e.ID, Timeline: m.Timeline, Start: m.Start, Stop: m.Stop, Ended: m.Ended, Full: m.Full(), Held: e.Notes[backup.Hold], Proven: drill.OK, Bad: len(m.BadPages) > 0})
 	}
 	return all
 }

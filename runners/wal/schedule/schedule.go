@@ -6,7 +6,8 @@
 // began since the last time of its schedule. So a time that was missed, because nothing
 // ran or because the backup failed, is made up for as soon as possible, once, and
 // [Stats] tells how late it is. When a drill was held or the stores were read last stands
-// in the archive, too.
+// in the archive, too. A backup is due at once where WAL is missing for good that a
+// receiver came too late for, since no earlier one leads past that.
 //
 // It knows times and what lies in the archive. It does not know YAML.
 package schedule
@@ -15,6 +16,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -23,7 +26,10 @@ import (
 	"github.com/skytools-go/skytools/runners"
 	"github.com/skytools-go/skytools/runners/wal/archive"
 	"github.com/skytools-go/skytools/runners/wal/backup"
+	"github.com/skytools-go/skytools/runners/wal/repo"
 	"github.com/skytools-go/skytools/runners/wal/retain"
+	"github.com/skytools-go/skytools/runners/wal/segment"
+	"github.com/skytools-go/skytools/sql"
 )
 
 // At is a time of every day, or with Weekly of one day of the week, in UTC.
@@ -92,6 +98,21 @@ func DueAt(full, incremental At, done []*backup.Manifest, now time.Time) (due Du
 	return Due{}, false
 }
 
+// DueAfter says what is due because of a hole in the WAL: a backup behind it, if none of
+// those that are done is.
+func DueAfter(holes []repo.Gap, size segment.Size, done []*backup.Manifest) (due Due, any bool) {
+	for _, g := range holes {
+		end := size.End(g.Last)
+		if slices.ContainsFunc(done, func(m *backup.Manifest) bool { return m.Start >= end }) {
+			continue
+		}
+		if !any || g.Missed.Before(due.Since) {
+			due, any = Due{Since: g.Missed}, true
+		}
+	}
+	return due, any
+}
+
 // Stats tell how the loop fares. They are safe for concurrent use.
 type Stats struct {
 	Backups atomic.Int64
@@ -148,6 +169,11 @@ func (k *Keeper) RunOnce(ctx context.Context, now time.Time) error {
 		return err
 	}
 	due, any := DueAt(k.Full, k.Incremental, done, now)
+	if !any && len(done) > 0 {
+		if due, any, err = k.dueAfter(ctx, done); err != nil {
+			return err
+		}
+	}
 	if !any {
 		k.Stats.Late.Store(0)
 		return nil
@@ -164,6 +190,25 @@ func (k *Keeper) RunOnce(ctx context.Context, now time.Time) error {
 	}
 	k.Stats.Late.Store(0)
 	return k.keep(ctx)
+}
+
+// dueAfter says what is due because of WAL that is gone.
+func (k *Keeper) dueAfter(ctx context.Context, done []*backup.Manifest) (due Due, any bool, err error) {
+	if !k.Full.Set && !k.Incremental.Set {
+		return Due{}, false, nil
+	}
+	newest := sql.LSN(0)
+	for _, m := range done {
+		newest = max(newest, m.Start)
+	}
+	holes, err := k.Archive.Holes(ctx, newest)
+	if err != nil {
+		return Due{}, false, err
+	}
+	if due, any = DueAfter(holes, k.Archive.Size, done); any {
+		k.Log.Warn("WAL is missing that no earlier backup leads past: a backup is due at once", "segments", fmt.Sprint(holes))
+	}
+	return due, any, nil
 }
 
 // done reads the heads of the complete backups that are going to stay.
@@ -200,6 +245,9 @@ func (k *Keeper) take(ctx context.Context, full bool) error {
 	}
 	k.Stats.Backups.Add(1)
 	k.Stats.Last.Store(m.Ended.Unix())
+	if len(m.BadPages) > 0 {
+		k.Log.Error("pages are damaged on the server, and so they are in the backup", "backup", string(m.ID), "pages", strings.Join(m.BadPages, "; "))
+	}
 	k.Log.Info("a backup is complete", "backup", string(m.ID), "bytes", m.Bytes, "new", m.NewBytes, "stored", m.Stored)
 	return nil
 }

@@ -8,8 +8,11 @@ import (
 	"github.com/skytools-go/skytools/runners/wal/archive/archivetest"
 	"github.com/skytools-go/skytools/runners/wal/backup"
 	"github.com/skytools-go/skytools/runners/wal/backup/backuptest"
+	"github.com/skytools-go/skytools/runners/wal/repo"
 	"github.com/skytools-go/skytools/runners/wal/retain"
 	"github.com/skytools-go/skytools/runners/wal/schedule"
+	"github.com/skytools-go/skytools/runners/wal/segment"
+	"github.com/skytools-go/skytools/sql"
 )
 
 func at(day, hour, minute int) time.Time {
@@ -71,6 +74,36 @@ func TestDueAt(t *testing.T) {
 	}
 }
 
+// TestDueAfter: behind a hole a backup is due, until there is one.
+func TestDueAfter(t *testing.T) {
+	const size = segment.Size(1 << 20)
+	hole := func(first, last sql.LSN, when time.Time) repo.Gap {
+		return repo.Gap{First: size.At(1, first), Last: size.At(1, last), Missed: when}
+	}
+	done := func(starts ...sql.LSN) (all []*backup.Manifest) {
+		for _, start := range starts {
+			all = append(all, &backup.Manifest{Head: backup.Head{Start: start}})
+		}
+		return all
+	}
+	holes := []repo.Gap{hole(5<<20, 6<<20, at(5, 1, 0)), hole(9<<20, 9<<20, at(4, 1, 0))}
+	for _, c := range []struct {
+		name string
+		done []*backup.Manifest
+		want schedule.Due
+		any  bool
+	}{
+		{name: "before all", done: done(1 << 20), want: schedule.Due{Since: at(4, 1, 0)}, any: true},
+		{name: "in the first", done: done(1<<20, 6<<20), want: schedule.Due{Since: at(4, 1, 0)}, any: true},
+		{name: "between them", done: done(7 << 20), want: schedule.Due{Since: at(4, 1, 0)}, any: true},
+		{name: "behind both", done: done(1<<20, 10<<20)},
+	} {
+		if got, any := schedule.DueAfter(holes, size, c.done); got != c.want || any != c.any {
+			t.Errorf("%s: %+v, %v", c.name, got, any)
+		}
+	}
+}
+
 // TestKeeper: the first backup is due at once and no other is before its time; the
 // retention comes after each.
 func TestKeeper(t *testing.T) {
@@ -91,6 +124,37 @@ func TestKeeper(t *testing.T) {
 	list, err := a.Shelf().List(t.Context())
 	if err != nil || len(list) != 2 || stats.Backups.Load() != 2 || stats.Late.Load() != 0 || stats.Last.Load() < now.Unix() {
 		t.Fatalf("there are %+v, %v", list, err)
+	}
+
+	// WAL that a receiver came too late for calls for a backup behind it, once.
+	c.Exec("create table later as select 1 as i")
+	lost, err := segment.Parse(backuptest.One[string](c, "select pg_walfile_name(pg_switch_wal())"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Wait(t.Context(), lost.Timeline, a.Size.Start(lost), a.Size.End(lost)); err != nil {
+		t.Fatal(err)
+	}
+	for f, err := range repo.Files(t.Context(), a.Repo.Stores[0], a.System) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f.Name == lost {
+			if err := a.Repo.Stores[0].Delete(t.Context(), f.Key); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := a.Repo.Missed(t.Context(), a.System, repo.Gap{First: lost, Last: lost, Count: 1}, "a test", time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := k.RunOnce(t.Context(), time.Now()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if list, err = a.Shelf().List(t.Context()); err != nil || len(list) != 3 {
+		t.Fatalf("after the loss there are %+v, %v", list, err)
 	}
 	second, err := a.Shelf().Load(t.Context(), list[1].ID)
 	if full := tomorrow.Weekday() == time.Sunday; err != nil || second.Full() != full {

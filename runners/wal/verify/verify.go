@@ -67,6 +67,9 @@ type Report struct {
 	Problems []Problem `json:"problems,omitempty"` // by key and store
 	Gaps     []string  `json:"gaps,omitempty"`     // WAL that is needed and that no store has
 	Lost     []string  `json:"lost,omitempty"`     // the same, but acknowledged: see [repo.Loss]
+
+	// BadPages were damaged on the server already: what is stored is what there was.
+	BadPages map[backup.ID][]string `json:"bad_pages,omitempty"`
 }
 
 // OK reports whether nothing is wrong any more.
@@ -171,7 +174,11 @@ func (v *verifying) gaps(ctx context.Context, names []segment.Name) error {
 	if err != nil {
 		return err
 	}
-	for _, g := range repo.Gaps(v.a.Size, names, lineages) {
+	missed, err := v.a.Repo.Misses(ctx, v.a.System)
+	if err != nil {
+		return err
+	}
+	for _, g := range repo.Gaps(v.a.Size, names, lineages, missed) {
 		switch loss := losses.Of(g); {
 		case !needed.Needs(g.First.Timeline, v.a.Size.Start(g.First), v.a.Size.End(g.Last)):
 		case loss != nil:
@@ -213,6 +220,12 @@ func (v *verifying) backups(ctx context.Context) (packs, manifests []item, err e
 					known[p], frames[p] = v.pack(p, frames), map[backup.Frame]bool{}
 				}
 				manifest.needs = append(manifest.needs, *known[p])
+			}
+			if len(m.BadPages) > 0 {
+				if v.report.BadPages == nil {
+					v.report.BadPages = map[backup.ID][]string{}
+				}
+				v.report.BadPages[m.ID] = m.BadPages
 			}
 			v.alive = append(v.alive, retain.Backup{ID: m.ID, Timeline: m.Timeline, Start: m.Start, Stop: m.Stop, Ended: m.Ended, Full: m.Full()})
 			if v.o.Deep {

@@ -123,6 +123,12 @@ func TestVerify(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := a.Repo.Missed(t.Context(), a.System, repo.Gap{First: lost, Last: lost, Count: 1}, "the slot was lost", time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if r := check(verify.Options{}); len(r.Gaps) != 1 || r.OK() || !strings.Contains(r.Gaps[0], lost.String()+", which the server no longer had at 20") {
+		t.Errorf("with a gap that a receiver has seen: %+v", r)
+	}
 	before := a.Size.Before(lost.Timeline, a.Size.Start(lost))
 	if err := a.Repo.Lose(t.Context(), a.System, repo.Gap{First: before, Last: before, Count: 1}, "another one", time.Now()); err != nil {
 		t.Fatal(err)

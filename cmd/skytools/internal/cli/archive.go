@@ -74,7 +74,7 @@ func (o *opened) options(ctx context.Context) (backup.Options, error) {
 	if rate > 0 { // what BASE_BACKUP accepts
 		rate = min(max(rate, 32), 1<<20)
 	}
-	options := backup.Options{DSN: primary, App: "skytools backup", WAL: o.Archive, Rate: rate}
+	options := backup.Options{DSN: primary, App: "skytools backup", WAL: o.Archive, Rate: rate, BadPages: o.declared.Backup.OnBadPage == spec.BadPageWarns}
 	if from := o.declared.Backup.From; from != "" && err == nil {
 		standby, why := answering(ctx, o.set, from)
 		if why != nil {

@@ -111,6 +111,20 @@ archives:
 	f.contains(f.skytools(0, "wal", "ack-gap", "wal", name, "--because", "the disk died"), "no store has "+name)
 	f.contains(f.skytools(0, "wal", "gaps", "wal"), "1 missing, "+name, "acknowledged, because the disk died")
 
+	// Pages that are damaged on the server: no backup, unless that is asked for.
+	c.Exec("checkpoint")
+	relation := filepath.Join(c.Dir, "data", backuptest.One[string](c, "select pg_relation_filepath('orders')"))
+	backuptest.Damage(t, relation)
+	f.contains(f.skytools(1, "backup", "wal"), "bad pages", "on_bad_page: warn")
+	yaml = strings.Replace(yaml, "from: spare}", "from: spare, on_bad_page: warn}", 1)
+	if err := os.WriteFile(filepath.Join(f.dir, "shop.yaml"), []byte(yaml), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f.contains(f.skytools(0, "backup", "wal"), "pages are damaged on the server", " new; ")
+	f.contains(f.skytools(0, "backup", "list"), "  bad pages")
+	f.contains(f.skytools(0, "backup", "expire", "--dry-run"), "the last without bad pages")
+	f.contains(f.skytools(0, "verify"), "has pages that were damaged on the server: ", filepath.Base(relation))
+
 	// Without any backup, the first one is due at once.
 	if err := os.RemoveAll(filepath.Join(one, "e", c.System, "backup")); err != nil {
 		t.Fatal(err)

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -63,6 +64,9 @@ func (a *app) takeBackup(ctx context.Context, o *opened, options backup.Options)
 	if a.format == "json" {
 		return a.encode(listed(m, nil))
 	}
+	if len(m.BadPages) > 0 {
+		a.talk("pages are damaged on the server, and so they are in the backup: %s", strings.Join(m.BadPages, "; "))
+	}
 	fmt.Fprintf(a.Out, "%s: %s, of which %s new; %s stored in %s.\n", m.ID, megabytes(m.Bytes), megabytes(m.NewBytes), megabytes(m.Stored), m.Ended.Sub(m.Began))
 	return nil
 }
@@ -91,12 +95,13 @@ type backupLine struct {
 	Server   string        `json:"server,omitempty"`
 	Files    int           `json:"files,omitempty"`
 	Notes    []backup.Note `json:"notes,omitempty"`
+	BadPages []string      `json:"bad_pages,omitempty"`
 }
 
 func listed(m *backup.Manifest, notes map[backup.Note]bool) backupLine {
 	l := backupLine{
 		ID: m.ID, Kind: "incremental", Timeline: m.Timeline, Start: m.Start.String(), Stop: m.Stop.String(), Began: m.Began, Ended: m.Ended,
-		Bytes: m.Bytes, NewBytes: m.NewBytes, Stored: m.Stored, Parent: m.Parent, Label: m.Label, Server: m.Server, Files: len(m.Files),
+		Bytes: m.Bytes, NewBytes: m.NewBytes, Stored: m.Stored, Parent: m.Parent, Label: m.Label, Server: m.Server, Files: len(m.Files), BadPages: m.BadPages,
 	}
 	if m.Full() {
 		l.Kind = "full"
@@ -153,6 +158,9 @@ func (a *app) printBackups(all []backupLine) error {
 			ended = l.Ended.UTC().Format(time.DateTime)
 		}
 		notes := l.Label
+		if len(l.BadPages) > 0 {
+			notes = strings.TrimPrefix(notes+", bad pages", ", ")
+		}
 		for _, n := range l.Notes {
 			if notes != "" {
 				notes += ", "

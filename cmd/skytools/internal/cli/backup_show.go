@@ -89,6 +89,9 @@ func (a *app) printBackup(s shown) error {
 	for _, t := range s.Tablespaces {
 		row("tablespace", "%s", render.Clean(t.Path))
 	}
+	for _, page := range s.BadPages {
+		row("bad page", "%s", render.Clean(page))
+	}
 	if s.Hold != nil {
 		row("held", "since %s: %s", s.Hold.At.UTC().Format(time.DateTime), render.Clean(s.Hold.Because))
 	}

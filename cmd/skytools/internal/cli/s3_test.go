@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http/httptest"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -15,7 +14,6 @@ import (
 	"github.com/johannesboyne/gofakes3/backend/s3mem"
 
 	"github.com/skytools-go/skytools/runners/wal/backup/backuptest"
-	"github.com/skytools-go/skytools/sql/sandbox"
 )
 
 // TestBucket: from nothing to a proven restore to a moment, from a bucket alone, as the
@@ -34,24 +32,9 @@ func TestBucket(t *testing.T) {
 	}
 	c := backuptest.Start(t)
 
-	// All that the server's user needs: the program, the YAML and the key.
-	host := backuptest.Dir(t, "host")
-	program := filepath.Join(host, "skytools")
-	if err := copyProgram(os.Args[0], program); err != nil {
-		t.Fatal(err)
-	}
-	give := func(name, content string) {
-		t.Helper()
-		name = filepath.Join(host, name)
-		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if err := sandbox.Give(name); err != nil {
-			t.Fatal(err)
-		}
-	}
-	give("age.key", identity.String()+"\n")
-	give("shop.yaml", fmt.Sprintf(`skytools: 1
+	f := newHost(t, c, "S3_KEY=key", "S3_SECRET=hunter2")
+	f.give("age.key", identity.String()+"\n")
+	f.give("shop.yaml", fmt.Sprintf(`skytools: 1
 cluster: shop
 databases: {hub: {dsn: {env: HUB_DSN}}}
 archives:
@@ -62,21 +45,10 @@ archives:
     wal: {settings: by_hand}
     retention: {window: 14d}
     drill: {scratch: %s, checks: ["postgres: select count(*) = 6200 from orders"]}
-`, url.QueryEscape(s3.URL), identity.Recipient(), filepath.Join(host, "age.key"), backuptest.Dir(t, "scratch")))
-	secrets := []string{"SKYTOOLS_EXEC=1", "HUB_DSN=" + c.DSN("postgres"), "S3_KEY=key", "S3_SECRET=hunter2"}
-	f := &field{T: t, dir: host, env: append(os.Environ(), secrets...)}
-	var environment strings.Builder
-	for _, s := range secrets {
-		name, value, _ := strings.Cut(s, "=")
-		fmt.Fprintf(&environment, `%s="%s" `, name, value)
-	}
-	command := func(what string) string {
-		return fmt.Sprintf("%s%s wal %s -s %s", &environment, program, what, filepath.Join(host, "shop.yaml"))
-	}
+`, url.QueryEscape(s3.URL), identity.Recipient(), filepath.Join(f.dir, "age.key"), backuptest.Dir(t, "scratch")))
 	c.Fill("orders", 1)
 	f.skytools(0, "wal", "init", "wal")
-	c.Exec(fmt.Sprintf("alter system set archive_command = '%s'", strings.ReplaceAll(command("push wal %p"), "'", "''")))
-	c.Exec("select pg_reload_conf()")
+	f.archives()
 	f.contains(f.skytools(0, "wal", "prove", "wal"), "is in every required store")
 	f.contains(f.skytools(0, "backup", "wal"), " new; ")
 	c.Exec("create table later as select 1 as i; select pg_sleep(2.1)")
@@ -85,19 +57,11 @@ archives:
 	f.contains(f.skytools(0, "wal", "prove", "wal"), "is in every required store")
 
 	f.contains(f.skytools(0, "restore", "wal", "--preview", "--time", moment), "target     the time "+moment[:19], "full, ended ")
-	to := filepath.Join(backuptest.Dir(t, "restored"), "data")
-	f.skytools(0, "restore", "wal", "--to", to, "--time", moment, "--restore-command", command("get wal %f %p"))
-	server, err := sandbox.Start(t.Context(), sandbox.Options{Data: to})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { server.Stop() })
-	r := c.At(server)
-	r.Recovered()
+	r := f.restored("--time", moment)
 	if got := backuptest.One[string](r, "select (select count(*) from orders) || ' ' || (select count(*) from later)"); got != "6200 1" {
 		t.Errorf("orders and later have %s rows", got)
 	}
-	f.contains(f.skytools(0, "drill", "wal", "--time", moment, "--restore-command", command("get wal %f %p"), "--bins", c.Install.Bin), "is proven")
+	f.contains(f.skytools(0, "drill", "wal", "--time", moment, "--restore-command", f.command("get wal %f %p"), "--bins", c.Install.Bin), "is proven")
 	f.contains(f.skytools(0, "verify", "--deep"), "1 backup", "0 problems, 0 gaps")
 
 	// A bucket that is gone is said to be, and ends no recovery early.

@@ -2,6 +2,9 @@ package cli
 
 import (
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -20,7 +23,8 @@ that the declared retention needs. Digests of what is stored need no identity; w
 --deep every frame of a backup is decrypted and unpacked as well.
 
 Exit code 0 when nothing is wrong any more, 10 otherwise. Gaps that "wal ack-gap" has
-acknowledged are named and are not wrong.`,
+acknowledged are named and are not wrong, nor are backups whose pages were damaged on the
+server already (on_bad_page: warn).`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := a.needFormat("text", "json"); err != nil {
 				return err
@@ -77,6 +81,9 @@ func (a *app) printVerify(r verify.Report) error {
 		}
 		for _, l := range r.Lost {
 			fmt.Fprintf(a.Out, "no store has WAL %s\n", render.Clean(l))
+		}
+		for _, id := range slices.Sorted(maps.Keys(r.BadPages)) {
+			fmt.Fprintf(a.Out, "%s has pages that were damaged on the server: %s\n", id, render.Clean(strings.Join(r.BadPages[id], "; ")))
 		}
 		fmt.Fprintf(a.Out, "%s, %s: %s, %s.\n", counted(r.Backups, "backup"), counted(r.Objects, "object"), counted(len(r.Problems), "problem"), counted(len(r.Gaps), "gap"))
 	}

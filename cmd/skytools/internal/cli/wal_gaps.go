@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -20,6 +21,7 @@ type gapEntry struct {
 	Last  string `json:"last"`
 	Count int64  `json:"segments"`
 
+	Missed       time.Time  `json:"missed,omitzero"` // when the server no longer had it for the receiver
 	Acknowledged *repo.Loss `json:"acknowledged,omitempty"`
 }
 
@@ -29,8 +31,9 @@ func (r *archived) gaps() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "gaps ARCHIVE", Short: "Say which segments are missing between others; exit code 10 when some are",
 		Long: `Looks at each store and timeline, up to where the next timeline left it. What lies
-before the first segment and after the last one is no gap. Those that "wal ack-gap" has
-acknowledged are shown, and do not count for the exit code.`,
+before the first segment and after the last one is no gap, except what a receiver came
+too late for, which the archive remembers. Those that "wal ack-gap" has acknowledged are
+shown, and do not count for the exit code.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := a.needFormat("text", "json"); err != nil {
 				return err
@@ -53,7 +56,7 @@ acknowledged are shown, and do not count for the exit code.`,
 					return err
 				}
 				for _, g := range gaps {
-					all = append(all, gapEntry{s.Name(), g.First.String(), g.Last.String(), g.Count, losses.Of(g)})
+					all = append(all, gapEntry{s.Name(), g.First.String(), g.Last.String(), g.Count, g.Missed, losses.Of(g)})
 				}
 			}
 			return a.printGaps(all)
@@ -90,7 +93,11 @@ func gapsOf(ctx context.Context, r *repo.Repo, epoch repo.Epoch, stores ...repo.
 		}
 		histories = append(histories, history)
 	}
-	return repo.Gaps(epoch.Size, slices.Collect(maps.Keys(there)), histories), nil
+	missed, err := r.Misses(ctx, epoch.System)
+	if err != nil {
+		return nil, err
+	}
+	return repo.Gaps(epoch.Size, slices.Collect(maps.Keys(there)), histories, missed), nil
 }
 
 func (a *app) printGaps(all []gapEntry) error {
@@ -102,8 +109,11 @@ func (a *app) printGaps(all []gapEntry) error {
 	} else {
 		for _, g := range all {
 			known := ""
+			if !g.Missed.IsZero() {
+				known = "; the server no longer had it at " + g.Missed.UTC().Format(time.DateTime)
+			}
 			if g.Acknowledged != nil {
-				known = "; acknowledged, because " + render.Clean(g.Acknowledged.Because)
+				known += "; acknowledged, because " + render.Clean(g.Acknowledged.Because)
 			}
 			fmt.Fprintf(a.Out, "%s: %d missing, %s to %s%s\n", g.Store, g.Count, g.First, g.Last, known)
 		}
