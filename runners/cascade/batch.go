@@ -12,7 +12,7 @@ import (
 )
 
 // collect is what a leaf that is behind takes at once.
-var collect = replay.Collect{Near: replay.Way{Ticks: 5, Events: 20_000}, Most: 200_000}
+var collect = replay.Collect{Near: replay.Way{Ticks: 5, Events: 20_000}, Most: 100_000}
 
 // batch opens, applies and finishes the next batch. Whole batches span ticks. A node
 // that is behind has the next one read while it applies this one.

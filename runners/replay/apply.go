@@ -21,7 +21,7 @@ type Applier struct {
 	// and the users' triggers fire.
 	Ordered bool
 
-	// A piece is applied when it has that many events or bytes. Zero: 50,000 and 32 MB.
+	// A piece is applied when it has that many events or bytes. Zero: 100,000 and 32 MB.
 	MaxEvents, MaxBytes int
 
 	// Ahead writes a piece while the next one is made ready and one more is taken. Nobody
@@ -82,7 +82,7 @@ func (a *Applier) Begin(tx *pg.Tx) {
 		a.kinds = map[string]*kind{}
 	}
 	if a.MaxEvents == 0 {
-		a.MaxEvents = 50_000
+		a.MaxEvents = 100_000
 	}
 	if a.MaxBytes == 0 {
 		a.MaxBytes = 32 << 20

@@ -16,8 +16,8 @@ const byID = " order by 1"
 // mostly the events are in order. Of a large one the server sends the events in order,
 // and waits with the rest while nobody takes them.
 const (
-	smallEvents = 100_000
-	smallText   = 32 << 20
+	smallEvents = 200_000
+	smallText   = 64 << 20
 )
 
 // A Weight remembers how much text an event has, so that it is not found out anew with
