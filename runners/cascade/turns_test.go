@@ -40,7 +40,7 @@ func TestTurns(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer held.Close()
-	if err := held.Script(t.Context(), "begin; lock table large1 in access share mode"); err != nil {
+	if err := held.Script(t.Context(), "begin; lock table large1, large2, large3 in access share mode"); err != nil {
 		t.Fatal(err)
 	}
 	leaf.run("update londiste.table_info set merge_state = null")
@@ -48,9 +48,6 @@ func TestTurns(t *testing.T) {
 	const states = "select string_agg(substr(table_name, 8) || ' ' || coalesce(merge_state, 'waits'), ', ' order by table_name) from londiste.table_info"
 	leaf.eventually(10*time.Second, "large1 in-copy, large2 in-copy, large3 waits, small1 ok, small2 ok, small3 ok", states)
 	leaf.eventually(10*time.Second, "1", "select count(*)::text from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database() and query like 'lock table%'")
-	if got := leaf.text("select count(*)::text from large2"); got != "0" {
-		t.Errorf("large2 has %s rows before its turn", got)
-	}
 	if err := held.Script(t.Context(), "commit"); err != nil {
 		t.Fatal(err)
 	}

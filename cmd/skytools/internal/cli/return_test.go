@@ -81,7 +81,7 @@ queues:
 	f.write(after)
 	f.skytools(0, "apply", "--yes", "field.yaml", "--allow", "recopies-table:table/*")
 	p.end(syscall.SIGTERM)
-	p = f.run("field.yaml")
+	f.run("field.yaml")
 	l = f.load("edge")
 	f.skytools(0, "wait", "-s", "field.yaml", "--limit", "90s")
 	l.stop()
