@@ -60,6 +60,12 @@ type waited struct {
 	done     bool
 }
 
+// A glance is what was there at one moment.
+type glance struct {
+	all    []waited
+	unread string // what could not be read; empty: all was
+}
+
 // waitTables returns when all tables that match are in sync.
 func (a *app) waitTables(ctx context.Context, set *spec.Set, globs []string, limit time.Duration) error {
 	return a.waitSync(ctx, set, globs, &followers{}, limit)
@@ -71,37 +77,38 @@ func (a *app) waitSync(ctx context.Context, set *spec.Set, globs []string, stand
 	defer cancel()
 	show := a.newProgress()
 	defer show.end()
-	var seen atomic.Pointer[[]waited]
+	var seen atomic.Pointer[glance]
 	defer a.poked(func() {
-		if all := seen.Load(); all != nil {
-			for _, w := range *all {
+		if last := seen.Load(); last != nil {
+			for _, w := range last.all {
 				fmt.Fprintf(a.Err, "  %-50s %-12s %3.0f %% %s\n", w.address, w.state, w.progress*100, w.problem)
 			}
 		}
 	})()
 	for began := time.Now(); ; {
-		all, unread := matching(status.Collect(ctx, sources(set), a.timeout), globs)
-		tables := len(all)
-		all = append(all, standbys.look(ctx, a.timeout)...)
-		if before := seen.Load(); before != nil && ctx.Err() != nil { // this look was cut short
-			all = *before
+		now := &glance{}
+		now.all, now.unread = matching(status.Collect(ctx, sources(set), a.timeout), globs)
+		tables := len(now.all)
+		now.all = append(now.all, standbys.look(ctx, a.timeout)...)
+		if before := seen.Load(); before != nil && ctx.Err() != nil { // this one was cut short
+			now = before
 		}
-		seen.Store(&all)
-		left := slices.DeleteFunc(slices.Clone(all), func(w waited) bool { return w.done })
-		show.update(all)
-		if len(left) == 0 && unread == "" && ctx.Err() == nil {
-			if len(all) == 0 {
+		seen.Store(now)
+		left := slices.DeleteFunc(slices.Clone(now.all), func(w waited) bool { return w.done })
+		show.update(now.all)
+		if len(left) == 0 && now.unread == "" && ctx.Err() == nil {
+			if len(now.all) == 0 {
 				return &codeError{code: exitError, message: "wait: no replicated table and no standby matches", hint: "skytools status lists what there is"}
 			}
 			show.end()
-			a.talk("%s in sync after %s.", countedBoth(tables, len(all)-tables), time.Since(began).Round(100*time.Millisecond))
+			a.talk("%s in sync after %s.", countedBoth(tables, len(now.all)-tables), time.Since(began).Round(100*time.Millisecond))
 			return nil
 		}
 		select {
 		case <-ctx.Done():
 			show.end()
 			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				return &codeError{code: exitIncomplete, message: giveUp(left, unread, limit), hint: "is skytools run running? look with: skytools status"}
+				return &codeError{code: exitIncomplete, message: giveUp(left, now.unread, limit), hint: "is skytools run running? look with: skytools status"}
 			}
 			return ctx.Err()
 		case <-time.After(pollEvery(time.Since(began))):
