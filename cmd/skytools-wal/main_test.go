@@ -319,9 +319,9 @@ exec env SKYTOOLS_WITHIN=1s %[3]s
 	}
 }
 
-// TestFailover promotes a standby whose primary could not archive, and closes the hole
+// TestArchiveAfterFailover promotes a standby whose primary could not archive, and closes the hole
 // that this leaves; then the old primary is rescued. Source: design/wal.md, R12 and S6.
-func TestFailover(t *testing.T) {
+func TestArchiveAfterFailover(t *testing.T) {
 	p := newPlace(t)
 	s := p.primary()
 	if out, err := p.skytools("wal", "init", "wal"); err != nil {
