@@ -67,7 +67,7 @@ func setArchive(now archive.Setting, o Object[archiveState]) ([]Draft[archiveSta
 		{"wal_level", have.Level, o.Want.Level}, {"archive_mode", have.Mode, o.Want.Mode}, {"archive_command", have.Command, o.Want.Command},
 	} {
 		if setting.have != setting.want {
-			do = append(do, archive.Set(setting.name, setting.want))
+			do = append(do, sql.AlterSystem(setting.name, setting.want))
 		}
 	}
 	after.Arrives = !now.InForce() || have.Command == o.Want.Command && arrives(now)

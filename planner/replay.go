@@ -51,10 +51,10 @@ var replayKind = Kind[replayState]{
 		if o.Have != nil {
 			have = *o.Have
 		} else { // it follows without a slot, or with another one
-			do = append(do, archive.Set("primary_slot_name", o.Name))
+			do = append(do, sql.AlterSystem("primary_slot_name", o.Name))
 		}
 		if have.Delay != o.Want.Delay {
-			do = append(do, archive.Set("recovery_min_apply_delay", milliseconds(o.Want.Delay)))
+			do = append(do, sql.AlterSystem("recovery_min_apply_delay", milliseconds(o.Want.Delay)))
 		}
 		if len(do) > 0 {
 			do = append(do, archive.Reload())

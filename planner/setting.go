@@ -50,7 +50,7 @@ var settingKind = Kind[settingState]{
 		if row, known := s.settingRows(o.Database)[o.Name]; known && o.Name == conninfoSetting && value != "" && row.Open != nil {
 			value = standby.Moved(*row.Open, value)
 		}
-		return []Draft[settingState]{{Title: "set", Alone: true, Do: []sql.Stmt{standby.Set(o.Name, value), archive.Reload()}}}
+		return []Draft[settingState]{{Title: "set", Alone: true, Do: []sql.Stmt{sql.AlterSystem(o.Name, value), archive.Reload()}}}
 	},
 	Needs: func(s *Scene, o Object[settingState]) []Address {
 		of := s.home(o.Database)
@@ -112,7 +112,7 @@ func (b *builder) settings() {
 				Address: Address{"setting", w.row.Name, w.of.Name}.String(), Message: fmt.Sprintf(format, args...)})
 		}
 		have, want := w.row.Now(), w.row.Words(w.value)
-		set := standby.Set(w.row.Name, want).Text
+		set := sql.AlterSystem(w.row.Name, want).Text
 		switch {
 		case !w.known:
 			say("setting-unknown", "", "the standby does not show it: it is misspelt, may hold a secret, or is for pg_read_all_settings")

@@ -111,7 +111,7 @@ func forgetAll(s *Scene, name string) (all []sql.Stmt) {
 
 // setNames says whom commits wait for: nobody who does not stream.
 func setNames(names []string) []sql.Stmt {
-	set := []sql.Stmt{archive.Set("synchronous_standby_names", standby.Names(names)), archive.Reload()}
+	set := []sql.Stmt{sql.AlterSystem("synchronous_standby_names", standby.Names(names)), archive.Reload()}
 	if len(names) > 0 {
 		set = append([]sql.Stmt{standby.RequireStreaming(names)}, set...)
 	}

@@ -167,6 +167,23 @@ const structure = `select string_agg(d, E'\n' order by d) from (
 	select pg_get_indexdef(indexrelid) || ' ' || indisprimary || indimmediate as d from pg_index where indrelid in ('indexed'::regclass, 'child'::regclass)
 	union all select conname || ' ' || pg_get_constraintdef(oid) from pg_constraint where contype <> 'f' and conrelid in ('indexed'::regclass, 'child'::regclass)) x`
 
+// changeIndexed inserts, updates and deletes rows of the table all the time; statements that
+// meet a server that is down are tried no more.
+func (n *node) changeIndexed() (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := 1; ctx.Err() == nil; i++ {
+			n.ask(fmt.Sprintf(`with a as (insert into indexed values (%d, 'new', 1, 1, 'empty', 1) on conflict do nothing returning 1),
+				b as (update indexed set c = c + 1, a = a || '.' where id = %d returning 1),
+				c as (delete from indexed where id = %d returning 1) select 'x'`, 100000+i, i*37%19999+200, i*91%19999+200))
+			time.Sleep(time.Millisecond)
+		}
+	}()
+	return func() { cancel(); <-done }
+}
+
 // TestCopyInPieces copies a table by several sessions while it changes, and makes its
 // indexes again as they were.
 func TestCopyInPieces(t *testing.T) {
@@ -176,16 +193,7 @@ func TestCopyInPieces(t *testing.T) {
 	before := leaf.text(structure)
 	root.ticking(20 * time.Millisecond)
 	pieces := &pg.Fault{Match: "where ctid >="}
-	ctx, cancel := context.WithCancel(t.Context())
-	changed := make(chan struct{})
-	go func() {
-		defer close(changed)
-		for i := 1; ctx.Err() == nil; i++ {
-			root.ask(fmt.Sprintf(`with a as (insert into indexed values (%d, 'new', 1, 1, 'empty', 1) on conflict do nothing returning 1),
-				b as (update indexed set c = c + 1, a = a || '.' where id = %d returning 1),
-				c as (delete from indexed where id = %d returning 1) select 'x'`, 100000+i, i*37%19999+200, i*91%19999+200))
-		}
-	}()
+	rest := root.changeIndexed()
 	leaf.run("update londiste.table_info set merge_state = null")
 	w := cascade.New(func() cascade.Config { c := leaf.config(); c.Sessions, c.Piece = 3, 64<<10; return c }())
 	run, stop := context.WithCancel(pg.WithFault(t.Context(), pieces))
@@ -193,8 +201,7 @@ func TestCopyInPieces(t *testing.T) {
 	go func() { defer close(ended); w.Run(run) }()
 	defer func() { stop(); <-ended }()
 	leaf.inSync(20 * time.Second)
-	cancel()
-	<-changed
+	rest()
 	leaf.caughtUp(root, 10*time.Second)
 	sameTables(t, root, leaf, "public.indexed", "public.child")
 	leaf.eventually(10*time.Second, "true", "select convalidated::text from pg_constraint where conname = 'child_parent_fkey'")

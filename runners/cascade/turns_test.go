@@ -74,17 +74,7 @@ func TestPiecesServersKilled(t *testing.T) {
 	leaf.start(func(c *cascade.Config) { c.Sessions, c.Piece = 3, 64<<10 })
 	leaf.eventually(10*time.Second, "1", "select count(*)::text from londiste.table_info")
 	leaf.addTable("public.indexed", londiste.AddTable{Attrs: attrs})
-	ctx, cancel := context.WithCancel(t.Context())
-	changed := make(chan struct{})
-	go func() {
-		defer close(changed)
-		for i := 1; ctx.Err() == nil; i++ {
-			root.ask(fmt.Sprintf(`with a as (insert into indexed values (%d, 'new', 1, 1, 'empty', 1) on conflict do nothing returning 1),
-				b as (update indexed set c = c + 1, a = a || '.' where id = %d returning 1),
-				c as (delete from indexed where id = %d returning 1) select 'x'`, 100000+i, i*37%19999+200, i*91%19999+200))
-			time.Sleep(5 * time.Millisecond)
-		}
-	}()
+	stop := root.changeIndexed()
 	for i := range 4 {
 		leaf.eventually(30*time.Second, "true", "select (merge_state <> 'in-copy' or dropped_ddl like '%-- piece%')::text from londiste.table_info")
 		time.Sleep(time.Duration(i) * 150 * time.Millisecond) // into the copy, not a synchronisation
@@ -95,8 +85,7 @@ func TestPiecesServersKilled(t *testing.T) {
 		}
 	}
 	leaf.inSync(60 * time.Second)
-	cancel()
-	<-changed
+	stop()
 	stopTicks()
 	leaf.caughtUp(root, 20*time.Second)
 	sameTables(t, root, leaf, "public.indexed")

@@ -74,11 +74,5 @@ func shell(word string) string {
 	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
-// Set changes a setting in the server's own file. It cannot be part of a transaction.
-// Source: PostgreSQL documentation, ALTER SYSTEM.
-func Set(name, value string) sql.Stmt {
-	return sql.Stmt{Text: "alter system set " + sql.Ident(name) + " = " + sql.Literal(value)}
-}
-
 // Reload lets the server read its files.
 func Reload() sql.Stmt { return sql.Exec("select pg_reload_conf()") }

@@ -143,19 +143,3 @@ func (s Setting) number(value string) string {
 	}
 	return strconv.FormatFloat(n, 'f', -1, 64)
 }
-
-// lists are settings whose elements are quoted each.
-// Source: PostgreSQL documentation, ALTER SYSTEM.
-var lists = map[string]bool{"search_path": true, "temp_tablespaces": true, "local_preload_libraries": true, "session_preload_libraries": true}
-
-// Set changes a setting in the server's own file. It cannot be part of a transaction.
-func Set(name, value string) sql.Stmt {
-	literals := []string{sql.Literal(value)}
-	if lists[name] && value != "" {
-		literals = nil
-		for item := range strings.SplitSeq(value, ",") {
-			literals = append(literals, sql.Literal(strings.Trim(strings.TrimSpace(item), `"`)))
-		}
-	}
-	return sql.Stmt{Text: "alter system set " + sql.Ident(strings.Split(name, ".")...) + " = " + strings.Join(literals, ", ")}
-}

@@ -74,7 +74,7 @@ func (s *Standby) SetDelay(ctx context.Context, delay time.Duration) error {
 		return err
 	}
 	defer conn.Close()
-	for _, stmt := range []sql.Stmt{archive.Set("recovery_min_apply_delay", milliseconds(delay)), archive.Reload()} {
+	for _, stmt := range []sql.Stmt{sql.AlterSystem("recovery_min_apply_delay", milliseconds(delay)), archive.Reload()} {
 		if _, err := conn.Exec(ctx, stmt.Text); err != nil {
 			return fmt.Errorf("change the delay of %s: %w", s.Name, err)
 		}
