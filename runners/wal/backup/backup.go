@@ -54,19 +54,29 @@ func newID(began time.Time, timeline uint32, start sql.LSN) ID {
 
 // Time is when the backup began, to the second. Zero when the ID is none.
 func (id ID) Time() time.Time {
-	var timeline uint32
+	began, _ := id.parts()
+	return began
+}
+
+// Timeline is the one on which the backup began. Zero when the ID is none.
+func (id ID) Timeline() uint32 {
+	_, timeline := id.parts()
+	return timeline
+}
+
+func (id ID) parts() (began time.Time, timeline uint32) {
 	var start uint64
 	if len(id) != 42 {
-		return time.Time{}
+		return time.Time{}, 0
 	}
 	if n, err := fmt.Sscanf(string(id[16:]), "-%08X-%016X", &timeline, &start); n != 2 || err != nil {
-		return time.Time{}
+		return time.Time{}, 0
 	}
 	began, err := time.Parse("20060102T150405Z", string(id[:16]))
 	if err != nil {
-		return time.Time{}
+		return time.Time{}, 0
 	}
-	return began
+	return began, timeline
 }
 
 // A Note is a small object beside a manifest.

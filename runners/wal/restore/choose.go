@@ -1,7 +1,7 @@
 package restore
 
 import (
-	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -83,24 +83,36 @@ func (e *NoBackupError) Hint() string {
 }
 
 // Choose finds the newest backup that ended before the target, on the target's
-// timeline or on one that it comes from. It never falls back to another one. heads are
-// the complete backups; only, if not empty, is the one to use.
+// timeline or on one that it comes from. It never falls back to another one. backups are
+// the complete ones; only, if not empty, is the one to use.
+//
+// The newest is loaded first and those that do not lead to the target are let go: the
+// manifest of a large cluster is large. A backup that cannot be read in any store is none,
+// unless it is the one to use; verify says so.
 //
 // The time of a backup's end is by our clock, corrected by what the server's clock was
 // off when it began. Where a transaction or a restore point lies nobody can tell: there
 // the newest backup is taken, and only can name an older one.
 //
 // Source: design/wal.md, R38.
-func Choose(backups []*backup.Manifest, timelines Timelines, target Target, only backup.ID) (Choice, error) {
+func Choose(backups []backup.ID, load func(backup.ID) (*backup.Manifest, error), timelines Timelines, target Target, only backup.ID) (Choice, *backup.Manifest, error) {
 	to := target.Timeline
 	if to == 0 {
 		to = newest(backups, timelines)
 	}
-	sorted := slices.SortedFunc(slices.Values(backups), func(a, b *backup.Manifest) int { return cmp.Compare(b.ID, a.ID) })
 	refused := &NoBackupError{Target: target}
-	for _, m := range sorted {
-		if only != "" && m.ID != only {
+	for _, id := range slices.Backward(slices.Sorted(slices.Values(backups))) {
+		if only != "" && id != only {
 			continue
+		}
+		m, err := load(id)
+		var damaged *backup.DamageError
+		if errors.As(err, &damaged) && only == "" {
+			refused.Why = append(refused.Why, fmt.Sprintf("%s cannot be read", id))
+			continue
+		}
+		if err != nil {
+			return Choice{}, nil, err
 		}
 		way := to
 		if target.Immediate && target.Timeline == 0 {
@@ -108,19 +120,19 @@ func Choose(backups []*backup.Manifest, timelines Timelines, target Target, only
 		}
 		path, why := reaches(m, timelines.path(way), target)
 		if why == "" {
-			return Choice{Backup: m.ID, Target: target, Path: path}, nil
+			return Choice{Backup: id, Target: target, Path: path}, m, nil
 		}
-		refused.Why = append(refused.Why, fmt.Sprintf("%s %s", m.ID, why))
+		refused.Why = append(refused.Why, fmt.Sprintf("%s %s", id, why))
 	}
-	return Choice{}, refused
+	return Choice{}, nil, refused
 }
 
-func newest(backups []*backup.Manifest, timelines Timelines) (to uint32) {
+func newest(backups []backup.ID, timelines Timelines) (to uint32) {
 	for t := range timelines {
 		to = max(to, t)
 	}
-	for _, m := range backups {
-		to = max(to, m.Timeline)
+	for _, id := range backups {
+		to = max(to, id.Timeline())
 	}
 	return to
 }

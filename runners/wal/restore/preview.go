@@ -2,7 +2,6 @@ package restore
 
 import (
 	"context"
-	"errors"
 
 	"github.com/skytools-go/skytools/runners/wal/backup"
 	"github.com/skytools-go/skytools/sql"
@@ -34,35 +33,22 @@ func Look(ctx context.Context, shelf *backup.Shelf, wal WAL, target Target, only
 	if err != nil {
 		return Preview{}, err
 	}
-	var all []*backup.Manifest
+	var all []backup.ID
 	for _, e := range entries {
-		if !e.Complete || e.Notes[backup.Tombstone] && e.ID != only {
-			continue
+		if e.Complete && (!e.Notes[backup.Tombstone] || e.ID == only) {
+			all = append(all, e.ID)
 		}
-		m, err := shelf.Load(ctx, e.ID)
-		var damaged *backup.DamageError
-		if errors.As(err, &damaged) && e.ID != only {
-			continue // a backup that cannot be read is none, and verify says so
-		}
-		if err != nil {
-			return Preview{}, err
-		}
-		all = append(all, m)
 	}
 	timelines, err := wal.Timelines(ctx)
 	if err != nil {
 		return Preview{}, err
 	}
-	choice, err := Choose(all, timelines, target, only)
+	load := func(id backup.ID) (*backup.Manifest, error) { return shelf.Load(ctx, id) }
+	choice, m, err := Choose(all, load, timelines, target, only)
 	if err != nil {
 		return Preview{}, err
 	}
-	p := Preview{Choice: choice}
-	for _, m := range all {
-		if m.ID == choice.Backup {
-			p.Backup, p.Bytes = m, m.Bytes
-		}
-	}
+	p := Preview{Choice: choice, Backup: m, Bytes: m.Bytes}
 	return p, p.wal(ctx, wal)
 }
 
