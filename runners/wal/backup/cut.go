@@ -24,7 +24,8 @@ type piece struct {
 	compressed []byte           // nil: known is where it is already
 	room       *[]byte          // of compressed, from rooms
 	known      *Frame
-	resumed    bool // known is of an unfinished backup
+	resumed    bool  // known is of an unfinished backup
+	failed     error // to compress
 	done       chan struct{}
 }
 

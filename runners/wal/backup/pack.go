@@ -206,11 +206,8 @@ func (w *window) load(offset, length int64) error {
 	return err
 }
 
-// encoders and decoders are shared: EncodeAll and DecodeAll are safe for concurrent use.
-var (
-	encoder, _ = zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderCRC(false))
-	decoder, _ = zstd.NewReader(nil, zstd.WithDecoderMaxMemory(1<<20), zstd.WithDecoderConcurrency(0))
-)
+// decoder is shared: DecodeAll is safe for concurrent use.
+var decoder, _ = zstd.NewReader(nil, zstd.WithDecoderMaxMemory(1<<20), zstd.WithDecoderConcurrency(0))
 
 // Unpack is the plain content of a frame, checked. buf is reused where it is large enough.
 func (f *Frame) Unpack(compressed, buf []byte) ([]byte, error) {

@@ -374,8 +374,9 @@ func (t *taking) work(p *piece) {
 		return
 	}
 	p.room = rooms.Get().(*[]byte)
-	p.compressed = encoder.EncodeAll(p.plain, (*p.room)[:0])
-	*p.room = p.compressed
+	if p.compressed, p.failed = squeeze(p.plain, *p.room); p.failed == nil {
+		*p.room = p.compressed
+	}
 }
 
 // collect puts pieces into packs in the order in which they were cut.
@@ -413,6 +414,9 @@ func (t *taking) collect(ctx context.Context, pieces <-chan *piece) (err error) 
 			break
 		}
 		<-p.done
+		if p.failed != nil {
+			return p.failed
+		}
 		if p.compressed != nil && g == nil {
 			if g, err = newGrowing(n, recipients); err != nil {
 				return err

@@ -1,0 +1,5 @@
+//go:build !cgo
+
+package backup
+
+var squeeze squeezer = squeezeGo
