@@ -5,7 +5,8 @@
 //
 // It asks "skytools wal serve" over a unix socket. Where nobody answers, it becomes
 // "skytools wal" with the same arguments, which needs no other process. It is small,
-// because starting it is most of the work; so it imports the standard library only.
+// because starting it is most of the work: it imports the standard library only, and of
+// that not net, which would have a dynamic loader run first.
 //
 // The socket is SKYTOOLS_WAL_DIR/ARCHIVE.sock, by default in /run/skytools. The program
 // to become is SKYTOOLS, or skytools beside this one.
@@ -17,26 +18,19 @@
 package main
 
 import (
-	"bufio"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
-	"time"
 )
 
 const (
 	failed  = 1
 	unknown = 200
-
-	// patience is for the daemon's answer. It gives up a little earlier on its own.
-	patience = 58 * time.Second
 )
 
 const help = `usage: skytools-wal push ARCHIVE PATH         for archive_command
@@ -75,19 +69,6 @@ func main() {
 	os.Exit(reply.Code)
 }
 
-// A request is that of package serve.
-type request struct {
-	Op   string `json:"op"`
-	Base string `json:"base"`
-	Path string `json:"path"`
-	File string `json:"file,omitempty"`
-}
-
-type reply struct {
-	Code  int    `json:"code"`
-	Error string `json:"error"`
-}
-
 func parse(args []string) (r request, archive string, ok bool) {
 	base, err := os.Getwd()
 	if err != nil {
@@ -122,26 +103,6 @@ func dir() string {
 		return d
 	}
 	return "/run/skytools"
-}
-
-// ask returns an error when nobody is there to answer, or the answer did not come.
-func ask(socket string, r request) (answer reply, err error) {
-	c, err := net.DialTimeout("unix", socket, time.Second)
-	if err != nil {
-		return reply{}, err
-	}
-	defer c.Close()
-	if err := c.SetDeadline(time.Now().Add(patience)); err != nil {
-		return reply{}, err
-	}
-	if err := json.NewEncoder(c).Encode(r); err != nil {
-		return reply{}, err
-	}
-	line, err := bufio.NewReader(c).ReadBytes('\n')
-	if err != nil {
-		return reply{}, err
-	}
-	return answer, json.Unmarshal(line, &answer)
 }
 
 // become runs "skytools wal", and ends as it does, unless it ended in a way that

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/skytools-go/skytools/runners/wal/squeeze"
 	"github.com/skytools-go/skytools/sql/pg"
 )
 
@@ -374,7 +375,7 @@ func (t *taking) work(p *piece) {
 		return
 	}
 	p.room = rooms.Get().(*[]byte)
-	if p.compressed, p.failed = squeeze(p.plain, *p.room); p.failed == nil {
+	if p.compressed, p.failed = squeeze.Frame(p.plain, *p.room); p.failed == nil {
 		*p.room = p.compressed
 	}
 }

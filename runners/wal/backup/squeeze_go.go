@@ -1,5 +1,0 @@
-//go:build !cgo
-
-package backup
-
-var squeeze squeezer = squeezeGo

@@ -1,0 +1,5 @@
+//go:build !cgo
+
+package squeeze
+
+var used = inGo
