@@ -83,6 +83,11 @@ func (d DataDir) Ready() (names []segment.Name, err error) {
 	return d.names(filepath.Join("pg_wal", "archive_status"), ".ready")
 }
 
+// Wants reports whether PostgreSQL wants a file archived, and has not been told that it is.
+func (d DataDir) Wants(n segment.Name) bool {
+	return d.has(filepath.Join("pg_wal", "archive_status", n.String()+".ready"))
+}
+
 // Files are the WAL files in pg_wal, in the order of their names.
 func (d DataDir) Files() ([]segment.Name, error) { return d.names("pg_wal", "") }
 

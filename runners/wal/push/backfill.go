@@ -22,12 +22,17 @@ import (
 // its end. What a timeline wrote after it had been left does not belong to the history
 // of this server, and stays out. Source: design/wal.md, R12.
 func Backfill(ctx context.Context, r *repo.Repo, dir wal.DataDir) (sent []segment.Name, err error) {
+	return fill(ctx, r, dir, func(segment.Name) bool { return false })
+}
+
+// fill is [Backfill], except of files that are others' to send.
+func fill(ctx context.Context, r *repo.Repo, dir wal.DataDir, others func(segment.Name) bool) (sent []segment.Name, err error) {
 	d, err := survey(ctx, r, dir)
 	if err != nil {
 		return nil, fmt.Errorf("look at %s: %w", dir, err)
 	}
 	for _, n := range d.files {
-		if !d.archivable(n) {
+		if !d.archivable(n) || others(n) {
 			continue
 		}
 		there, err := r.Has(ctx, d.epoch.System, n)

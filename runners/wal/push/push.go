@@ -110,7 +110,8 @@ func (p *Pusher) Push(ctx, life context.Context, base, path string) error {
 }
 
 // backfill looks once for what PostgreSQL will not ask for, when a data directory is new
-// to us and whenever its server has been promoted.
+// to us and whenever its server has been promoted. What it does ask for would be sent
+// twice, and after an outage that is much.
 func (p *Pusher) backfill(life context.Context, dir wal.DataDir, timeline uint32) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -120,7 +121,7 @@ func (p *Pusher) backfill(life context.Context, dir wal.DataDir, timeline uint32
 	before := p.fill[dir]
 	p.fill[dir] = timeline
 	go func() {
-		sent, err := Backfill(life, p.Repo, dir)
+		sent, err := fill(life, p.Repo, dir, dir.Wants)
 		if len(sent) > 0 {
 			p.Log.Info("archived what PostgreSQL had not asked for", "files", len(sent), "first", sent[0].String())
 		}

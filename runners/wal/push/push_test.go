@@ -235,13 +235,15 @@ func TestBackfillOnItsOwn(t *testing.T) {
 	p := push.New(push.Config{Repo: w.repo, Ahead: 1})
 	first := w.segment(1, 1, true)
 	w.ok(p.Push(t.Context(), t.Context(), w.dir, "pg_wal/"+first.String()))
-	for number := 2; number <= 3; number++ {
-		w.segment(1, number, false)
-	}
-	w.write("pg_wal/00000002.history", []byte("1\t0/380000\tno recovery target specified\n"))
-	w.segment(2, 3, false)
+	w.ok(os.Remove(filepath.Join(w.dir, "pg_wal", "archive_status", first.String()+".ready")))
+	w.segment(1, 2, false)
+	w.segment(1, 3, true) // PostgreSQL is going to ask for it
+	w.segment(1, 4, false)
+	w.write("pg_wal/00000002.history", []byte("1\t0/480000\tno recovery target specified\n"))
+	w.segment(2, 4, false)
+	w.segment(2, 5, false)
 	w.ok(p.Push(t.Context(), t.Context(), w.dir, "pg_wal/00000002.history"))
-	want := []string{"000000010000000000000001", "000000010000000000000002", "00000002.history"}
+	want := []string{"000000010000000000000001", "000000010000000000000002", "000000020000000000000004", "00000002.history"}
 	var got []string
 	for range 200 {
 		if got = w.archived(); len(got) >= len(want) {
