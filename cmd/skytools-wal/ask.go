@@ -32,8 +32,8 @@ type reply struct {
 
 // ask returns an error when nobody is there to answer, or the answer did not come:
 // os.ErrDeadlineExceeded when it did not come in time.
-func ask(socket string, r request) (answer reply, err error) {
-	c, err := dial(socket)
+func ask(socket string, r request, patience time.Duration) (answer reply, err error) {
+	c, err := dial(socket, patience)
 	if err != nil {
 		return reply{}, err
 	}
@@ -51,8 +51,8 @@ func ask(socket string, r request) (answer reply, err error) {
 	return answer, json.Unmarshal(line, &answer)
 }
 
-// dial connects to a unix socket.
-func dial(socket string) (*os.File, error) {
+// dial connects to a unix socket on which nothing is waited for longer than patience.
+func dial(socket string, patience time.Duration) (*os.File, error) {
 	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM, 0)
 	if err != nil {
 		return nil, fmt.Errorf("make a socket: %w", err)

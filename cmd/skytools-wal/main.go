@@ -55,7 +55,7 @@ func main() {
 		fmt.Fprint(os.Stderr, help)
 		os.Exit(bad)
 	}
-	reply, err := ask(filepath.Join(dir(), archive+".sock"), r)
+	reply, err := ask(filepath.Join(dir(), archive+".sock"), r, patience)
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		fmt.Fprintf(os.Stderr, "skytools-wal: no answer within %s\n", patience)
