@@ -163,7 +163,11 @@ func (t *taking) run(ctx context.Context) error {
 			m.Tablespaces = append(m.Tablespaces, Tablespace{s.OID, s.Path})
 		}
 	}
-	m.ID = newID(m.Began, m.Timeline, m.Start)
+	if m.ID = newID(m.Began, m.Timeline, m.Start); m.ID <= newest {
+		if err := t.later(ctx, newest); err != nil {
+			return err
+		}
+	}
 	if m.ID <= newest {
 		return fmt.Errorf("the backup would be named %s, and there is %s already: is the clock of this host right?", m.ID, newest)
 	}
@@ -184,6 +188,24 @@ func (t *taking) run(ctx context.Context) error {
 		return err
 	}
 	return t.commit(ctx)
+}
+
+// later has a backup begin in the second after another one, whose name it would have: of a
+// standby, several can start at the same position.
+func (t *taking) later(ctx context.Context, than ID) error {
+	m := t.manifest
+	wait := than.Time().Add(time.Second).Sub(m.Began)
+	if wait > time.Second {
+		return nil // it is not a matter of seconds
+	}
+	select {
+	case <-time.After(wait):
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	m.Began, m.Clock = m.Began.Add(wait), m.Clock.Add(wait)
+	m.ID = newID(m.Began, m.Timeline, m.Start)
+	return nil
 }
 
 // commit writes the manifest.

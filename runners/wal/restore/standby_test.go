@@ -33,13 +33,19 @@ func TestBackupFromAStandby(t *testing.T) {
 		t.Errorf("the ledger ends at %d; want %d", got, last)
 	}
 
+	// A backup is named by the second and the position, which may stay.
+	for before := m; ; before = m {
+		if m = c.Take(shelf, o); m.Start == before.Start {
+			break
+		}
+	}
+
 	// Without a primary to ask, it waits for WAL that does not come.
 	c.Exec("create table more as select 1")
 	at := backuptest.One[string](c, "select pg_current_wal_insert_lsn()::text")
 	for !backuptest.One[bool](standby, "select pg_last_wal_replay_lsn() >= $1::text::pg_lsn", at) {
 		time.Sleep(20 * time.Millisecond)
 	}
-	time.Sleep(1100 * time.Millisecond) // a backup is named by the second
 	o.Primary, o.Patience = "", 300*time.Millisecond
 	var missing *backup.ArchiveError
 	if _, err := backup.Take(t.Context(), shelf, o); !errors.As(err, &missing) || missing.Hint() == "" {
