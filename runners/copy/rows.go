@@ -182,7 +182,11 @@ func (t *Copy) sourceTable(ctx context.Context, q pg.Queryer) (sql.Name, error) 
 		return sql.Name{}, fmt.Errorf("node %s: %w", t.source, errNotReady)
 	}
 	attrs, err := londiste.ParseDict(rows[0].Attrs)
-	if err == nil && (attrs.Get(londiste.AttrColumns) != "" || attrs.Get(londiste.AttrTransform) != "") {
+	var columns map[string]string
+	if err == nil {
+		columns, _ = londiste.ParseColumns(attrs) // a handler that is not known here says nothing of them
+	}
+	if err == nil && (len(columns) > 0 || attrs.Get(londiste.AttrTransform) != "") {
 		err = errors.New("the table has other columns there than on the root: copy from a node that has it as the root does (copy_node)")
 	}
 	if h, bad := londiste.ParseHandling(attrs); err == nil && bad == nil && !h.Fills() && h.Store == "" {
