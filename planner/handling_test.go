@@ -2,10 +2,12 @@ package planner_test
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/skytools-go/skytools/planner"
+	"github.com/skytools-go/skytools/spec"
 	"github.com/skytools-go/skytools/sql/londiste"
 )
 
@@ -140,6 +142,58 @@ func TestRefuseTemplate(t *testing.T) {
 	}
 }
 
+// The original's handler obfuscate gives way to a mask alone, which adopt makes of the file
+// that has its rules: columns that it does not name are left out.
+func TestObfuscate(t *testing.T) {
+	set := parseSpec(t, strings.ReplaceAll(handled, "{apply: APPLY}", "{on: {edge: }}"))
+	w := newWorld(set)
+	w.settle(t, set)
+	w.handler(t, "public.orders", "edge", "obfuscate(ignore_truncate=1)")
+	for said, code := range map[string]string{"": "", "on_missing: warn": "mask-missing", "apply: virtual": "mask-missing", "mask: {id: keep, note: skip}": ""} {
+		p := w.plan(t, parseSpec(t, strings.ReplaceAll(handled, "{apply: APPLY}", "{on: {edge: {"+said+"}}}")))
+		got := ""
+		for _, d := range p.Diagnostics {
+			if d.Severity == "error" {
+				got = d.Code
+			}
+		}
+		if got != code || strings.Contains(said, "mask:") != slices.ContainsFunc(p.Changes, func(c *planner.Change) bool { return c.Action == planner.Recreate }) {
+			t.Errorf("%s: %q %+v, want %q", said, got, p.Diagnostics, code)
+		}
+	}
+	bare := parseSpec(t, handled[:strings.Index(handled, "queues:")]+"queues: {mails: {on: leaf}}\n")
+	for rules, want := range map[string]string{
+		"{public.other: {id: keep}}":    "public.orders: {on: [edge]}  # handler obfuscate on edge stays, and stops the table: its rules are in a file",
+		"{public.orders: {id: hash64}}": "public.orders: {on: {edge: {mask: {id: hash64, note: skip}}}}  # masked on edge by the handler obfuscate so far",
+	} {
+		masks, problems := spec.ParseMasks(spec.Source{Name: "rules.yaml", Text: []byte(rules)})
+		text, _, err := planner.AdoptYAML(bare, w.Live, planner.Options{Masks: masks}, nil)
+		if len(problems) > 0 || err != nil || !strings.Contains(text, want) || strings.Contains(text, "mask_key: {env") != strings.Contains(rules, "hash") {
+			t.Errorf("%v %v\n%s\nwant %s", problems, err, text, want)
+		}
+	}
+	for _, bad := range []string{"{public.a: {id: hide}}", "{public.a: [id]}", "[a]", "{a: {b: keep}", "", "{a: {b: {c: drop}}}"} {
+		if masks, problems := spec.ParseMasks(spec.Source{Name: "rules.yaml", Text: []byte(bad)}); len(problems) == 0 {
+			t.Errorf("%s is read as %v", bad, masks)
+		}
+	}
+}
+
+// handler gives a table that is registered on a node a handler of the original.
+func (w *world) handler(t *testing.T, table, database, handler string) {
+	t.Helper()
+	for i, raw := range w.Databases[database].Rows["table"] {
+		var row map[string]any
+		if err := json.Unmarshal(raw, &row); err != nil {
+			t.Fatal(err)
+		}
+		if row["name"] == table {
+			row["attrs"] = map[string]any{"handler": handler}
+			w.Databases[database].Rows["table"][i], _ = json.Marshal(row)
+		}
+	}
+}
+
 // A handler of the original with a list of fields and SQL that makes parts is adopted in
 // the words for these, and changes nothing.
 func TestAdoptDispatch(t *testing.T) {
@@ -147,14 +201,7 @@ func TestAdoptDispatch(t *testing.T) {
 	w := newWorld(set)
 	w.settle(t, set)
 	handler := londiste.Handler{Name: "daily_event", Args: londiste.DictOf(map[string]string{"fields": "id", "post_part": "grant select on %(part)s to x"})}
-	for i, raw := range w.Databases["edge"].Rows["table"] {
-		var row map[string]any
-		if err := json.Unmarshal(raw, &row); err != nil {
-			t.Fatal(err)
-		}
-		row["attrs"] = map[string]any{"handler": handler.String()}
-		w.Databases["edge"].Rows["table"][i], _ = json.Marshal(row)
-	}
+	w.handler(t, "public.orders", "edge", handler.String())
 	bare := parseSpec(t, handled[:strings.Index(handled, "queues:")]+"queues: {mails: {on: leaf}}\n")
 	text, _, err := planner.AdoptYAML(bare, w.Live, planner.Options{}, nil)
 	want := `{columns: {"*": null, id: id}, apply: {parts: {by: event_time, period: day, rows: keep_latest, create: {after: "grant select on %(part)s to x"}}}}`

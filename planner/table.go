@@ -189,6 +189,9 @@ func declareTable(s *Scene, q *spec.Queue, t *spec.Table, name string, n *spec.N
 	w.Args = notNil(w.Args)
 	d.Want = &w
 	d.Refuse = refuseTable(s, q, t, name, n, &w)
+	if d.Refuse == nil {
+		d.Refuse = refuseUnmasked(have, w, name, n)
+	}
 	if n.Type == spec.Leaf && d.Refuse == nil {
 		d.Refuse = refuseSources(s, q, t, name, n, &w)
 	}
