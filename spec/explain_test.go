@@ -60,6 +60,7 @@ func TestExamplesParse(t *testing.T) {
 		"allow":                    databases + "allow: [{CODE, because: b, until: 2026-01-01, KEY: VALUE}]\n",
 		"ignore":                   databases + "ignore: [{address: queue/x@hub, until: 2026-01-01, KEY: VALUE}]\n",
 	}
+	inCascade := map[string]bool{"tables": true, "sequences": true, "scripts": true, "copy_rate": true, "mask_key": true}
 	files := fstest.MapFS{"ddl/1.sql": {Data: []byte("select 1")}}
 	for name, topic := range topics() {
 		f := topic.field
@@ -76,7 +77,7 @@ func TestExamplesParse(t *testing.T) {
 			"dsn: service=x, ", "on: hub, ", "type: branch, ", "provider: hub, ", "because: b, ", "until: 2026-01-01, ", "address: queue/x@hub, ", "split: ev_type, ",
 			"of: hub, ", "transport: both, ", "stores: [{url: 'file:///a'}], ", "url: 'file:///b', ", "dsn: service=s, ", "data_dir: /d, ", "archive: wal, ",
 		} {
-			if key, _, _ := strings.Cut(given, ":"); key == f.name || key == "split" && f.name == "to" || key == "on" && kind == "queue" && (f.name == "nodes" || f.name == "tables" || f.name == "sequences" || f.name == "scripts") {
+			if key, _, _ := strings.Cut(given, ":"); key == f.name || key == "split" && f.name == "to" || key == "on" && kind == "queue" && (f.name == "nodes" || inCascade[f.name]) {
 				doc = strings.Replace(doc, given, "", 1)
 			}
 		}
@@ -86,7 +87,7 @@ func TestExamplesParse(t *testing.T) {
 		if kind == "table.apply" && f.name != "conf" { // the one that needs another
 			doc = strings.Replace(doc, "function: public.f, ", "", 1)
 		}
-		if kind == "queue" && (f.name == "tables" || f.name == "sequences" || f.name == "scripts") {
+		if kind == "queue" && inCascade[f.name] {
 			doc = strings.Replace(doc, "{KEY", "{"+nodes+", KEY", 1)
 		}
 		if name == "node.merge" { // of a leaf, into a queue that is there
