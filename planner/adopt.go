@@ -20,6 +20,7 @@ type Adoption struct {
 	want   func(Address) bool
 	count  int
 
+	scene   *Scene
 	sources map[Address]int // how many queues fill a table by leafs; the address is that of the table there, without its queue
 }
 
@@ -78,7 +79,7 @@ func adoption(set *spec.Set, live *Live, o Options, globs []string) (*Adoption, 
 	for _, u := range b.orphans { // recorded once, and not declared any more
 		unmanaged[u.Address] = !u.Gone
 	}
-	a := &Adoption{queues: map[string]*adopted{}, sources: b.liveSources(), want: func(x Address) bool {
+	a := &Adoption{queues: map[string]*adopted{}, scene: b.Scene, sources: b.liveSources(), want: func(x Address) bool {
 		return unmanaged[x] && (len(globs) == 0 || matchAny(x, globs))
 	}}
 	for _, database := range slices.Sorted(maps.Keys(live.Databases)) {
@@ -204,11 +205,18 @@ func adoptTable(a *Adoption, database, name string, have tableState) {
 	options = append(options, flowMap("transform", have.Compute)...)
 	options = append(options, handlingYAML(have.Handling)...)
 	const key = "mask_key: {env: SKYTOOLS_MASK_KEY}  # where it is, nobody has recorded"
-	if hashes(have.Mask) && !slices.Contains(q.settings, key) {
-		q.settings = append(q.settings, key)
-	}
-	if text := have.Attrs[londiste.AttrHandler]; text != "" {
+	mask := have.Mask
+	if text := have.handler(); obfuscates(text) {
+		var note string
+		if mask, note = a.maskOf(queue, table, database); mask != nil {
+			options = append(options, "mask:"+maskYAML(mask))
+		}
+		t.notes = append(t.notes, note)
+	} else if text != "" {
 		t.notes = append(t.notes, "handler "+text+" on "+database+" has no word here and stays")
+	}
+	if hashes(mask) && !slices.Contains(q.settings, key) {
+		q.settings = append(q.settings, key)
 	}
 	t.on[database] = flow(options)
 	if a.sources[Address{"table", orName(have.Dest, table), database}] > 1 && have.Triggers != "capture" && have.Newest == nil && !slices.Contains(t.merging, "merge: all") {

@@ -25,11 +25,12 @@ func wantedHandling(h spec.Handling, root bool) londiste.Handling {
 	}
 	if a := h.Apply; a != nil {
 		if p := a.Parts; p != nil {
-			w.Parts = &londiste.Parts{By: string(p.By), Field: p.Field, Period: string(p.Period), Rows: string(p.Rows), Events: p.Events, Create: p.Create, Retention: p.Retention}
+			w.Parts = &londiste.Parts{By: string(p.By), Field: p.Field, Period: string(p.Period), Rows: string(p.Rows), Events: p.Events, Retention: p.Retention,
+				Create: p.Create.Function, SQL: p.Create.SQL, Before: p.Create.Before, After: p.Create.After}
 			if p.SkipOld {
 				w.Parts.SkipOld = "yes"
 			}
-			if p.Create == londiste.CreatePart {
+			if w.Parts.Create == londiste.CreatePart {
 				w.Parts.Create = ""
 			}
 		}
@@ -86,10 +87,22 @@ func keepsAttr(key string, w *tableState) bool {
 
 func partsYAML(p *londiste.Parts) string {
 	var words []string
-	for _, w := range [][2]string{{"by", p.By}, {"field", p.Field}, {"period", p.Period}, {"rows", p.Rows}, {"create", p.Create}, {"retention", p.Retention}} {
+	for _, w := range [][2]string{{"by", p.By}, {"field", p.Field}, {"period", p.Period}, {"rows", p.Rows}, {"retention", p.Retention}} {
 		if w[1] != "" {
 			words = append(words, w[0]+": "+spec.Scalar(w[1]))
 		}
+	}
+	var create []string
+	for _, w := range [][2]string{{"function", p.Create}, {"sql", p.SQL}, {"before", p.Before}, {"after", p.After}} {
+		if w[1] != "" {
+			create = append(create, w[0]+": "+spec.Scalar(w[1]))
+		}
+	}
+	switch {
+	case p.Templates():
+		words = append(words, "create:"+flow(create))
+	case p.Create != "":
+		words = append(words, "create: "+spec.Scalar(p.Create))
 	}
 	if len(p.Events) > 0 {
 		words = append(words, "events: "+spec.FlowList(p.Events))

@@ -1,10 +1,14 @@
 package planner_test
 
 import (
+	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/skytools-go/skytools/planner"
+	"github.com/skytools-go/skytools/spec"
+	"github.com/skytools-go/skytools/sql/londiste"
 )
 
 const handled = `
@@ -37,6 +41,8 @@ func TestHandlings(t *testing.T) {
 		{"{shard: {key: note, function: public.h}, on: {edge: {shard: {number: 1, of: 2}}, leaf: {shard: {number: 3, of: 4}}}}", "skytools_shard=function%3Dpublic.h%26key%3Dnote%26number%3D1%26of%3D2"},
 		{"{mask: {id: hash64, note: hash}}", "skytools_mask=%7B%22id%22%3A%22hash64%22%2C%22note%22%3A%22hash%22%7D"},
 		{"{apply: {parts: {by: field, field: note, period: month, rows: keep_latest, retention: 1 year, skip_old: true, events: [I, U]}}}", "skytools_parts="},
+		{"{apply: {parts: {by: event_time, create: {before: 'lock %(parent)s', sql: 'create table %(part)s ()', after: 'analyze %(part)s'}}}, on: {edge: {columns: {'*': , id: id}}, leaf: }}", "skytools_columns=%252A%26id%3Did&skytools_parts="},
+		{"{apply: {parts: {by: event_time, create: {function: public.f, after: 'analyze %(part)s; select 1'}}}}", "skytools_parts="},
 		{"{truncate: no}", "handler=londiste%28ignore_truncate%3D1%29"},
 		{"{truncate: cascade, on_missing: ignore, on_conflict: overwrite}", "skytools_on_conflict=overwrite&skytools_on_missing=ignore&skytools_truncate=cascade"},
 		{"{on: {hub: {store: no}, edge: {apply: virtual}, leaf: {apply: {queue: mails}, truncate: no}}}", "handler=vtable"},
@@ -115,5 +121,91 @@ func TestRefuseMask(t *testing.T) {
 		if got != code {
 			t.Errorf("%s: %q, want %q", mask, got, code)
 		}
+	}
+}
+
+// SQL that makes parts is checked before it is stored.
+func TestRefuseTemplate(t *testing.T) {
+	for create, code := range map[string]string{
+		"{sql: 'create table %(table)s ()'}": "bad-parts", "{after: 'commit'}": "bad-parts", "{before: 'select 5 % 2'}": "bad-parts", "{after: 'analyze %(part)s'}": "",
+	} {
+		set := parseSpec(t, strings.ReplaceAll(handled, "APPLY", "{parts: {by: event_time, create: "+create+"}}"))
+		got := ""
+		for _, d := range newWorld(set).plan(t, set).Diagnostics {
+			if d.Severity == "error" {
+				got = d.Code
+			}
+		}
+		if got != code {
+			t.Errorf("%s: %q, want %q", create, got, code)
+		}
+	}
+}
+
+// The original's handler obfuscate gives way to a mask alone, which adopt makes of the file
+// that has its rules: columns that it does not name are left out.
+func TestObfuscate(t *testing.T) {
+	set := parseSpec(t, strings.ReplaceAll(handled, "{apply: APPLY}", "{on: {edge: }}"))
+	w := newWorld(set)
+	w.settle(t, set)
+	w.handler(t, "public.orders", "edge", "obfuscate(ignore_truncate=1)")
+	for said, code := range map[string]string{"": "", "on_missing: warn": "mask-missing", "apply: virtual": "mask-missing", "mask: {id: keep, note: skip}": ""} {
+		p := w.plan(t, parseSpec(t, strings.ReplaceAll(handled, "{apply: APPLY}", "{on: {edge: {"+said+"}}}")))
+		got := ""
+		for _, d := range p.Diagnostics {
+			if d.Severity == "error" {
+				got = d.Code
+			}
+		}
+		if got != code || strings.Contains(said, "mask:") != slices.ContainsFunc(p.Changes, func(c *planner.Change) bool { return c.Action == planner.Recreate }) {
+			t.Errorf("%s: %q %+v, want %q", said, got, p.Diagnostics, code)
+		}
+	}
+	bare := parseSpec(t, handled[:strings.Index(handled, "queues:")]+"queues: {mails: {on: leaf}}\n")
+	for rules, want := range map[string]string{
+		"{public.other: {id: keep}}":    "public.orders: {on: [edge]}  # handler obfuscate on edge stays, and stops the table: its rules are in a file",
+		"{public.orders: {id: hash64}}": "public.orders: {on: {edge: {mask: {id: hash64, note: skip}}}}  # masked on edge by the handler obfuscate so far",
+	} {
+		masks, problems := spec.ParseMasks(spec.Source{Name: "rules.yaml", Text: []byte(rules)})
+		text, _, err := planner.AdoptYAML(bare, w.Live, planner.Options{Masks: masks}, nil)
+		if len(problems) > 0 || err != nil || !strings.Contains(text, want) || strings.Contains(text, "mask_key: {env") != strings.Contains(rules, "hash") {
+			t.Errorf("%v %v\n%s\nwant %s", problems, err, text, want)
+		}
+	}
+	for _, bad := range []string{"{public.a: {id: hide}}", "{public.a: [id]}", "[a]", "{a: {b: keep}", "", "{a: {b: {c: drop}}}"} {
+		if masks, problems := spec.ParseMasks(spec.Source{Name: "rules.yaml", Text: []byte(bad)}); len(problems) == 0 {
+			t.Errorf("%s is read as %v", bad, masks)
+		}
+	}
+}
+
+// handler gives a table that is registered on a node a handler of the original.
+func (w *world) handler(t *testing.T, table, database, handler string) {
+	t.Helper()
+	for i, raw := range w.Databases[database].Rows["table"] {
+		var row map[string]any
+		if err := json.Unmarshal(raw, &row); err != nil {
+			t.Fatal(err)
+		}
+		if row["name"] == table {
+			row["attrs"] = map[string]any{"handler": handler}
+			w.Databases[database].Rows["table"][i], _ = json.Marshal(row)
+		}
+	}
+}
+
+// A handler of the original with a list of fields and SQL that makes parts is adopted in
+// the words for these, and changes nothing.
+func TestAdoptDispatch(t *testing.T) {
+	set := parseSpec(t, strings.ReplaceAll(handled, "{apply: APPLY}", "{on: {edge: }}"))
+	w := newWorld(set)
+	w.settle(t, set)
+	handler := londiste.Handler{Name: "daily_event", Args: londiste.DictOf(map[string]string{"fields": "id", "post_part": "grant select on %(part)s to x"})}
+	w.handler(t, "public.orders", "edge", handler.String())
+	bare := parseSpec(t, handled[:strings.Index(handled, "queues:")]+"queues: {mails: {on: leaf}}\n")
+	text, _, err := planner.AdoptYAML(bare, w.Live, planner.Options{}, nil)
+	want := `{columns: {"*": null, id: id}, apply: {parts: {by: event_time, period: day, rows: keep_latest, create: {after: "grant select on %(part)s to x"}}}}`
+	if err != nil || !strings.Contains(text, want) {
+		t.Errorf("%v\n%s\nwant %s", err, text, want)
 	}
 }

@@ -10,18 +10,26 @@ import (
 	"github.com/skytools-go/skytools/sql/londiste"
 )
 
-// readMapping takes one of the attributes that say which columns a node has.
+// readColumns takes which columns a node has. A handler that stays as it is says nothing of
+// them here.
+func (t *tableState) readColumns(attrs londiste.Dict) (err error) {
+	if _, stays := t.Attrs[londiste.AttrHandler]; stays {
+		attrs = maps.Clone(attrs)
+		delete(attrs, londiste.AttrHandler)
+	}
+	t.Columns, err = londiste.ParseColumns(attrs)
+	return err
+}
+
+// readMapping takes one of the attributes that say how columns are computed.
 func (t *tableState) readMapping(key, text string) error {
 	d, err := londiste.ParseDict(text)
 	if err != nil {
 		return fmt.Errorf("table attribute %s: %w", key, err)
 	}
-	switch key {
-	case londiste.AttrColumns:
-		t.Columns = d.Texts()
-	case londiste.AttrTransform:
+	if key == londiste.AttrTransform {
 		t.Compute = d.Texts()
-	default:
+	} else {
 		t.Types = d.Texts()
 	}
 	return nil
@@ -77,12 +85,7 @@ func builtin(typ string) bool { return !strings.Contains(typ, ".") }
 func refuseMapping(t *spec.Table, name string, n *spec.Node, source, local table, exists bool) *Diagnostic {
 	on := t.On[n.Name]
 	key := source.PrimaryKey.Columns
-	here := func(column string) string {
-		if to, named := on.Columns[column]; named {
-			return to
-		}
-		return column
-	}
+	here := func(column string) string { return londiste.Here(on.Columns, column) }
 	came := map[string]string{} // by the name here
 	for _, c := range source.columns() {
 		to := here(c)
@@ -95,18 +98,24 @@ func refuseMapping(t *spec.Table, name string, n *spec.Node, source, local table
 			came[to] = c
 		}
 	}
+	for _, column := range key {
+		if here(column) == "" {
+			return &Diagnostic{Code: "needs-key", Message: fmt.Sprintf("column %s of %s is in the primary key and cannot be left out: nobody could say which row an update means", column, name)}
+		}
+	}
 	for _, column := range slices.Sorted(maps.Keys(on.Columns)) {
 		to := on.Columns[column]
 		switch {
+		case column == londiste.Others && to == "":
+			if !exists && t.Create == spec.CreateFull {
+				return renamedFull(name, n)
+			}
 		case !source.has(column):
 			return &Diagnostic{Code: "no-column", Message: fmt.Sprintf("columns: table %s has no column %s on the root", name, column), Try: near(column, source.columns())}
-		case to == "" && slices.Contains(key, column):
-			return &Diagnostic{Code: "needs-key", Message: fmt.Sprintf("column %s of %s is in the primary key and cannot be left out: nobody could say which row an update means", column, name)}
 		case to != "" && exists && !local.has(to):
 			return &Diagnostic{Code: "no-column", Message: fmt.Sprintf("columns: table %s has no column %s on %s", local.Name, to, n.Name), Try: near(to, local.columns())}
 		case to != column && !exists && t.Create == spec.CreateFull:
-			return &Diagnostic{Code: "renamed-full", Message: fmt.Sprintf("table %s cannot be created in full on %s with other columns: indexes and constraints name them", name, n.Name),
-				Try: "write create: table, or create it by hand"}
+			return renamedFull(name, n)
 		}
 	}
 	for _, column := range slices.Sorted(maps.Keys(on.Transform)) {
@@ -126,18 +135,18 @@ func refuseMapping(t *spec.Table, name string, n *spec.Node, source, local table
 	return nil
 }
 
+func renamedFull(name string, n *spec.Node) *Diagnostic {
+	return &Diagnostic{Code: "renamed-full", Message: fmt.Sprintf("table %s cannot be created in full on %s with other columns: indexes and constraints name them", name, n.Name),
+		Try: "write create: table, or create it by hand"}
+}
+
 // mappedStructure is what the root's table looks like with the columns that a node has.
 // Expressions are left out: they may name columns.
 func mappedStructure(source londiste.Structure, w *tableState) londiste.Structure {
 	if len(w.Columns) == 0 {
 		return source
 	}
-	here := func(column string) string {
-		if to, named := w.Columns[column]; named {
-			return to
-		}
-		return column
-	}
+	here := func(column string) string { return londiste.Here(w.Columns, column) }
 	var columns []londiste.Column
 	for _, c := range source.Columns {
 		if c.Name = here(c.Name); c.Name != "" {

@@ -36,10 +36,7 @@ func unlike(s *Scene, a Address) (all []Field) {
 	}
 	filled := map[string]bool{}
 	for _, column := range source.Columns {
-		to, named := on.Columns[column.Name]
-		if !named {
-			to = column.Name
-		}
+		to := londiste.Here(on.Columns, column.Name)
 		word := "keep"
 		if how.Mask != nil {
 			word = how.Mask[column.Name].Word
@@ -101,10 +98,7 @@ func keyOn(t table, names map[string]string) string {
 	}
 	var key []string
 	for _, column := range t.PrimaryKey.Columns {
-		if to, named := names[column]; named {
-			column = to
-		}
-		key = append(key, column)
+		key = append(key, londiste.Here(names, column))
 	}
 	slices.Sort(key)
 	return strings.Join(key, ", ")

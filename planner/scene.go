@@ -27,6 +27,8 @@ type Options struct {
 	Nodes    []string   // databases; empty: all
 	Allow    []Approval // given for this plan
 	All      bool       // list unchanged objects
+
+	Masks map[string]spec.Mask // for adopt: rules of tables that the original's handler obfuscate has in a file
 }
 
 // database is the observation of one database; never nil.

@@ -67,12 +67,16 @@ func readTable(raw json.RawMessage) (string, tableState, bool, error) {
 		t.Dest = row.Dest
 	}
 	t.readHandling(row.Attrs)
+	if err := t.readColumns(row.Attrs); err != nil {
+		return row.Queue + "/" + row.Name, tableState{}, false, err
+	}
 	for key, value := range row.Attrs {
 		switch {
 		case key == attrWhere && value != nil:
 			t.Where = *value
 		case slices.Contains(t.Handling.Attrs(), key): // read together
-		case key == londiste.AttrColumns || key == londiste.AttrTransform || key == londiste.AttrTypes:
+		case key == londiste.AttrColumns: // read together
+		case key == londiste.AttrTransform || key == londiste.AttrTypes:
 			if err := t.readMapping(key, row.Attrs.Get(key)); err != nil {
 				return row.Queue + "/" + row.Name, tableState{}, false, err
 			}
@@ -185,6 +189,9 @@ func declareTable(s *Scene, q *spec.Queue, t *spec.Table, name string, n *spec.N
 	w.Args = notNil(w.Args)
 	d.Want = &w
 	d.Refuse = refuseTable(s, q, t, name, n, &w)
+	if d.Refuse == nil {
+		d.Refuse = refuseUnmasked(have, w, name, n)
+	}
 	if n.Type == spec.Leaf && d.Refuse == nil {
 		d.Refuse = refuseSources(s, q, t, name, n, &w)
 	}
@@ -225,6 +232,11 @@ func refuseTable(s *Scene, q *spec.Queue, t *spec.Table, name string, n *spec.No
 		return nil
 	}
 	local, ok := structureOf(s, n.Name, orName(dest, name))
+	if w.Parts != nil {
+		if err := w.Parts.Check(); err != nil {
+			return &Diagnostic{Code: "bad-parts", Message: err.Error(), Try: "skytools explain table.apply.parts.create"}
+		}
+	}
 	if refused := refuseMask(w.Mask, name, source); refused != nil {
 		return refused
 	}

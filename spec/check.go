@@ -79,6 +79,11 @@ func (d *decoder) checkQueue(q *Queue) {
 		say(q.At, "no-place", "say where it lives: on: DATABASE for a plain queue, nodes: for a cascade")
 	case !q.Cascade() && len(q.Tables)+len(q.Sequences)+len(q.Scripts) > 0:
 		say(q.At, "tables-without-nodes", "tables, sequences and scripts are replicated in a cascade: give the queue nodes")
+	case !q.Cascade() && q.CopyRate > 0:
+		say(q.At, "tables-without-nodes", "copy_rate is for copies of tables, which a cascade has: give the queue nodes, or leave it out")
+	}
+	if !q.Cascade() && q.MaskKey != nil {
+		say(q.At, "tables-without-nodes", "mask_key is for masks of tables, which a cascade has: give the queue nodes, or leave it out")
 	}
 	if q.TickerMaxCount < 1 {
 		say(q.At, "out-of-range", "ticker_max_count must be at least 1")

@@ -33,6 +33,7 @@ func topics() map[string]topic {
 	add("table.on", (*OnNode)(nil).about(), describe[OnNode, *OnNode]())
 	add("table.apply", (*Apply)(nil).about(), describe[Apply, *Apply]())
 	add("table.apply.parts", (*Parts)(nil).about(), describe[Parts, *Parts]())
+	add("table.apply.parts.create", (*PartCreate)(nil).about(), describe[PartCreate, *PartCreate]())
 	add("table.shard", (*Shard)(nil).about(), describe[Shard, *Shard]())
 	add("sequence", (*Sequence)(nil).about(), describe[Sequence, *Sequence]())
 	add("archive", (*Archive)(nil).about(), describe[Archive, *Archive]())

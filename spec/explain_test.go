@@ -38,27 +38,29 @@ func TestExamplesParse(t *testing.T) {
 	const databases = "databases:\n  hub: {dsn: service=hub}\n  edge1: {dsn: service=edge1}\n  report: {dsn: service=report}\n"
 	const nodes = "nodes: {hub: {type: root}, edge1: {type: branch, provider: hub}, report: {type: leaf, provider: edge1}}"
 	places := map[string]string{
-		"cluster":           "KEY: VALUE\n",
-		"database":          databases + "  more: {dsn: service=x, KEY: VALUE}\n",
-		"queue":             databases + "queues: {q: {on: hub, KEY: VALUE}}\n",
-		"consumer":          databases + "queues: {q: {" + nodes + ", consumers: {c: {KEY: VALUE}}}}\n",
-		"forward":           databases + "queues: {q: {" + nodes + ", forward: {f: {split: ev_type, KEY: VALUE}}}}\n",
-		"capture":           databases + "queues: {q: {on: hub, capture: {public.t: {KEY: VALUE}}}}\n",
-		"node":              databases + "queues: {q: {nodes: {hub: {type: root}, edge1: {type: branch, provider: hub, KEY: VALUE}}}}\n",
-		"table":             databases + "queues: {q: {" + nodes + ", tables: {public.t: {KEY: VALUE}}}}\n",
-		"table.on":          databases + "queues: {q: {" + nodes + ", tables: {public.t: {on: {edge1: {KEY: VALUE}}}}}}\n",
-		"table.apply":       databases + "queues: {q: {" + nodes + ", tables: {public.t: {apply: {function: public.f, KEY: VALUE}}}}}\n",
-		"table.apply.parts": databases + "queues: {q: {" + nodes + ", tables: {public.t: {apply: {parts: {by: event_time, KEY: VALUE}}}}}}\n",
-		"table.shard":       databases + "queues: {q: {" + nodes + ", tables: {public.t: {shard: {key: id, number: 0, of: 4}, on: {edge1: {shard: {KEY: VALUE}}}}}}}\n",
-		"sequence":          databases + "queues: {q: {" + nodes + ", sequences: {public.s: {KEY: VALUE}}}}\n",
-		"archive":           databases + "archives: {a: {of: hub, stores: [{url: 'file:///a'}], KEY: VALUE}}\n",
-		"archive.stores":    databases + "archives: {a: {of: hub, stores: [{url: 'file:///a'}, {url: 'file:///b', KEY: VALUE}]}}\n",
-		"archive.encrypt":   databases + "archives: {a: {of: hub, stores: [{url: 'file:///a'}], encrypt: {KEY: VALUE}}}\n",
-		"archive.wal":       databases + "archives: {a: {of: hub, stores: [{url: 'file:///a'}], wal: {transport: both, KEY: VALUE}}}\n",
-		"standby":           databases + "standbys: {s: {of: hub, dsn: service=s, data_dir: /d, archive: wal, KEY: VALUE}}\narchives: {wal: {of: hub, stores: [{url: 'file:///a'}]}}\n",
-		"allow":             databases + "allow: [{CODE, because: b, until: 2026-01-01, KEY: VALUE}]\n",
-		"ignore":            databases + "ignore: [{address: queue/x@hub, until: 2026-01-01, KEY: VALUE}]\n",
+		"cluster":                  "KEY: VALUE\n",
+		"database":                 databases + "  more: {dsn: service=x, KEY: VALUE}\n",
+		"queue":                    databases + "queues: {q: {on: hub, KEY: VALUE}}\n",
+		"consumer":                 databases + "queues: {q: {" + nodes + ", consumers: {c: {KEY: VALUE}}}}\n",
+		"forward":                  databases + "queues: {q: {" + nodes + ", forward: {f: {split: ev_type, KEY: VALUE}}}}\n",
+		"capture":                  databases + "queues: {q: {on: hub, capture: {public.t: {KEY: VALUE}}}}\n",
+		"node":                     databases + "queues: {q: {nodes: {hub: {type: root}, edge1: {type: branch, provider: hub, KEY: VALUE}}}}\n",
+		"table":                    databases + "queues: {q: {" + nodes + ", tables: {public.t: {KEY: VALUE}}}}\n",
+		"table.on":                 databases + "queues: {q: {" + nodes + ", tables: {public.t: {on: {edge1: {KEY: VALUE}}}}}}\n",
+		"table.apply":              databases + "queues: {q: {" + nodes + ", tables: {public.t: {apply: {function: public.f, KEY: VALUE}}}}}\n",
+		"table.apply.parts":        databases + "queues: {q: {" + nodes + ", tables: {public.t: {apply: {parts: {by: event_time, KEY: VALUE}}}}}}\n",
+		"table.apply.parts.create": databases + "queues: {q: {" + nodes + ", tables: {public.t: {apply: {parts: {by: event_time, create: {KEY: VALUE}}}}}}}\n",
+		"table.shard":              databases + "queues: {q: {" + nodes + ", tables: {public.t: {shard: {key: id, number: 0, of: 4}, on: {edge1: {shard: {KEY: VALUE}}}}}}}\n",
+		"sequence":                 databases + "queues: {q: {" + nodes + ", sequences: {public.s: {KEY: VALUE}}}}\n",
+		"archive":                  databases + "archives: {a: {of: hub, stores: [{url: 'file:///a'}], KEY: VALUE}}\n",
+		"archive.stores":           databases + "archives: {a: {of: hub, stores: [{url: 'file:///a'}, {url: 'file:///b', KEY: VALUE}]}}\n",
+		"archive.encrypt":          databases + "archives: {a: {of: hub, stores: [{url: 'file:///a'}], encrypt: {KEY: VALUE}}}\n",
+		"archive.wal":              databases + "archives: {a: {of: hub, stores: [{url: 'file:///a'}], wal: {transport: both, KEY: VALUE}}}\n",
+		"standby":                  databases + "standbys: {s: {of: hub, dsn: service=s, data_dir: /d, archive: wal, KEY: VALUE}}\narchives: {wal: {of: hub, stores: [{url: 'file:///a'}]}}\n",
+		"allow":                    databases + "allow: [{CODE, because: b, until: 2026-01-01, KEY: VALUE}]\n",
+		"ignore":                   databases + "ignore: [{address: queue/x@hub, until: 2026-01-01, KEY: VALUE}]\n",
 	}
+	inCascade := map[string]bool{"tables": true, "sequences": true, "scripts": true, "copy_rate": true, "mask_key": true}
 	files := fstest.MapFS{"ddl/1.sql": {Data: []byte("select 1")}}
 	for name, topic := range topics() {
 		f := topic.field
@@ -75,7 +77,7 @@ func TestExamplesParse(t *testing.T) {
 			"dsn: service=x, ", "on: hub, ", "type: branch, ", "provider: hub, ", "because: b, ", "until: 2026-01-01, ", "address: queue/x@hub, ", "split: ev_type, ",
 			"of: hub, ", "transport: both, ", "stores: [{url: 'file:///a'}], ", "url: 'file:///b', ", "dsn: service=s, ", "data_dir: /d, ", "archive: wal, ",
 		} {
-			if key, _, _ := strings.Cut(given, ":"); key == f.name || key == "split" && f.name == "to" || key == "on" && kind == "queue" && (f.name == "nodes" || f.name == "tables" || f.name == "sequences" || f.name == "scripts") {
+			if key, _, _ := strings.Cut(given, ":"); key == f.name || key == "split" && f.name == "to" || key == "on" && kind == "queue" && (f.name == "nodes" || inCascade[f.name]) {
 				doc = strings.Replace(doc, given, "", 1)
 			}
 		}
@@ -85,7 +87,7 @@ func TestExamplesParse(t *testing.T) {
 		if kind == "table.apply" && f.name != "conf" { // the one that needs another
 			doc = strings.Replace(doc, "function: public.f, ", "", 1)
 		}
-		if kind == "queue" && (f.name == "tables" || f.name == "sequences" || f.name == "scripts") {
+		if kind == "queue" && inCascade[f.name] {
 			doc = strings.Replace(doc, "{KEY", "{"+nodes+", KEY", 1)
 		}
 		if name == "node.merge" { // of a leaf, into a queue that is there

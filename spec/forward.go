@@ -18,7 +18,7 @@ type Forward struct {
 }
 
 func (f *Forward) about() string {
-	return "Copies events into other queues, exactly once; skytools run does it."
+	return "Copies events into other queues, exactly once; skytools run does it. Its name is that of its consumer: one that is there already, such as queue_mover's, is taken over where it stands."
 }
 
 func (f *Forward) fields() []Field[Forward] {

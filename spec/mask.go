@@ -2,8 +2,10 @@ package spec
 
 import (
 	"encoding/json"
+	"io/fs"
 	"maps"
 	"slices"
+	"strings"
 
 	"gopkg.in/yaml.v3"
 )
@@ -62,6 +64,27 @@ func readMask(d *decoder, n *yaml.Node) Mask {
 		}
 	})
 	return all
+}
+
+// ParseMasks reads the file in which the original's handler obfuscate has its rules: a
+// mapping from tables to those of their columns.
+//
+// Source: contract/londiste.md section 4.3.
+func ParseMasks(s Source) (map[string]Mask, Problems) {
+	d := newDecoder(func(string) fs.FS { return noFiles{} }, []Source{s})
+	d.file = s.Name
+	all := map[string]Mask{}
+	docs, err := documents(s.Text)
+	switch {
+	case err != nil:
+		d.problem(Pos{File: s.Name}, "syntax", "this is not YAML: %s", strings.TrimPrefix(err.Error(), "yaml: "))
+	case len(docs) != 1:
+		d.problem(Pos{File: s.Name}, "empty-file", "there should be one mapping from tables to rules")
+	default:
+		d.each(docs[0], func(key, value *yaml.Node) { all[key.Value] = readMask(d, value) })
+	}
+	d.problems.finish(d.lines)
+	return all, d.problems
 }
 
 // maskKeyOf reads a reference to a key, which never stands in the YAML itself.

@@ -11,7 +11,7 @@ type Parts struct {
 	Period    PartPeriod `json:"period,omitempty"`
 	Rows      PartRows   `json:"rows,omitempty"`
 	Events    []string   `json:"events,omitempty"`
-	Create    string     `json:"create,omitempty"`
+	Create    PartCreate `json:"create,omitzero"`
 	Retention string     `json:"retention,omitempty"`
 	SkipOld   bool       `json:"skip_old,omitempty"`
 }
@@ -28,9 +28,54 @@ func (p *Parts) fields() []Field[Parts] {
 		{Name: "rows", Doc: "plain: changes are made in the part that they belong to; keep_latest: an update deletes the row there and inserts it anew; keep_all: every version stays, and nothing is deleted.",
 			Default: "plain", Example: "keep_latest", Into: func(p *Parts) any { return &p.Rows }},
 		{Name: "events", Doc: "Only these: I, U, D.", Default: "[I, U, D]", Example: "[I]", Into: func(p *Parts) any { return &p.Events }},
-		{Name: "create", Doc: "A function that makes a part: (table, part, key columns, field, time, period).", Default: "londiste.create_partition", Example: "public.make_part", Into: func(p *Parts) any { return &p.Create }},
+		{Name: "create", Doc: "A function that makes a part: (table, part, key columns, field, time, period). Or {function}, or {sql}, with what runs before and after it, in the transaction that also fills the part.",
+			Default: "londiste.create_partition", Example: `{after: "grant select on %(part)s to readers"}`, Into: func(p *Parts) any { return createOf{&p.Create} }},
 		{Name: "retention", Doc: "Parts that are older are dropped whenever one is made: an interval.", Example: "3 months", Into: func(p *Parts) any { return &p.Retention }},
 		{Name: "skip_old", Doc: "Leave out rows of parts that are older than the retention.", Default: "false", Example: "false", Into: func(p *Parts) any { return &p.SkipOld }},
+	}
+}
+
+// PartCreate says how a part is made. Its SQL has places for texts, such as %(part)s.
+type PartCreate struct {
+	Function string `json:"function,omitempty"`
+	SQL      string `json:"sql,omitempty"`
+	Before   string `json:"before,omitempty"`
+	After    string `json:"after,omitempty"`
+}
+
+func (c *PartCreate) about() string {
+	return "How a part is made. SQL has places for texts: %(part)s, %(parent)s, %(pkeys)s, %(part_field)s, %(part_time)s, %(period)s, and %(schema_table)s, which is the part with __ for its dot; a percent sign is written twice. Names come quoted where they need it; within quotes of the SQL only names that need none can stand, and in texts all. It may not end the transaction."
+}
+
+func (c *PartCreate) fields() []Field[PartCreate] {
+	return []Field[PartCreate]{
+		{Name: "function", Doc: "A function that makes it: (table, part, key columns, field, time, period).", Default: "londiste.create_partition", Example: "public.make_part", Into: func(c *PartCreate) any { return &c.Function }},
+		{Name: "sql", Doc: "SQL that makes it, instead of a function.", Example: `"create table %(part)s (like %(parent)s including all) inherits (%(parent)s)"`, Into: func(c *PartCreate) any { return &c.SQL }},
+		{Name: "before", Doc: "SQL that runs before.", Example: `"lock table %(parent)s in share update exclusive mode"`, Into: func(c *PartCreate) any { return &c.Before }},
+		{Name: "after", Doc: "SQL that runs when the part is there.", Example: `"grant select on %(part)s to readers"`, Into: func(c *PartCreate) any { return &c.After }},
+	}
+}
+
+// createOf reads the name of a function, or a mapping.
+type createOf struct{ into *PartCreate }
+
+func (c createOf) shape() shape {
+	var zero PartCreate
+	return shape{kind: "either", doc: zero.about(), fields: describe[PartCreate, *PartCreate](), oneOf: []string{"text"}}
+}
+
+func (c createOf) decode(d *decoder, n *yaml.Node) {
+	if n = d.follow(n); n == nil {
+		return
+	}
+	if n.Kind == yaml.ScalarNode {
+		d.value(&yaml.Node{Value: "create"}, n, &c.into.Function)
+		return
+	}
+	before := len(d.problems)
+	decodeObject[PartCreate, *PartCreate](d, n, n, c.into)
+	if len(d.problems) == before && (*c.into == PartCreate{} || c.into.Function != "" && c.into.SQL != "") {
+		d.fail(n, "bad-parts", "create: name a function or sql, before or after; and not both of the first")
 	}
 }
 
@@ -74,7 +119,7 @@ func (p partsOf) decode(d *decoder, n *yaml.Node) {
 	}
 	switch {
 	case len(d.problems) > before:
-	case got.By == "" && (got.Period != "" || got.Retention != "" || got.Create != "" || got.SkipOld) || got.By == "" && got.Rows == "" && len(got.Events) == 0:
+	case got.By == "" && (got.Period != "" || got.Retention != "" || got.Create != PartCreate{} || got.SkipOld) || got.By == "" && got.Rows == "" && len(got.Events) == 0:
 		d.fail(n, "bad-parts", "parts: say which time decides, by: event_time, batch_time, current_time or field")
 	case (got.By == "field") != (got.Field != ""):
 		d.fail(n, "bad-parts", "parts: field: and by: field belong together")

@@ -69,7 +69,7 @@ func (o *OnNode) fields() []Field[OnNode] {
 			Hazard: "recopies-table", Into: func(o *OnNode) any { return &o.Where }},
 		{Name: "as", Doc: "The table's name on that node.", Example: "eu.orders", Catalog: "londiste.table_info.dest_table",
 			Into: func(o *OnNode) any { return relationOf{&o.As} }},
-		{Name: "columns", Doc: "Columns that have another name there: the root's to theirs. A column mapped to nothing is left out; all others keep their names.",
+		{Name: "columns", Doc: "Columns that have another name there: the root's to theirs. A column mapped to nothing is left out; all others keep their names, or are left out too with \"*\": (nothing).",
 			Example: "{mail: email, notes: }", Hazard: "recopies-table", Into: func(o *OnNode) any { return textMap{&o.Columns, "columns", true} }},
 		{Name: "transform", Doc: "Columns there that are filled by an SQL expression over the root's row, with the root's names and types. The copy and the replay evaluate it, so it must mean the same on both servers: immutable functions only.",
 			Example: `{email: "lower(mail)"}`, Hazard: "recopies-table", Into: func(o *OnNode) any { return textMap{&o.Transform, "transform", false} }},

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	tablecopy "github.com/skytools-go/skytools/runners/copy"
@@ -31,6 +32,7 @@ type copies struct {
 	parked  map[string]time.Time // since when a table makes replay wait
 	limits  []*tablecopy.Limit
 	turns   chan struct{}   // one for each table whose rows are copied at a time
+	locked  sync.Map        // tables whose copy waits for a lock, and not for its turn
 	said    map[string]bool // that a table waits for its provider
 }
 
@@ -70,6 +72,18 @@ func (c *copies) turn(ctx context.Context) (end func(), err error) {
 		return func() { <-c.turns }, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
+	}
+}
+
+// waitsForLock keeps account of a copy that others need not wait for.
+func (c *copies) waitsForLock(table string) func(bool) {
+	return func(waits bool) {
+		if waits {
+			c.locked.Store(table, true)
+		} else {
+			c.locked.Delete(table)
+		}
+		c.poke()
 	}
 }
 
@@ -281,7 +295,7 @@ func (c *copies) begin(ctx context.Context, s *state, missing, copying []unfinis
 	}
 	large := readyAtMost * c.w.Copies
 	for _, t := range copying {
-		if !at[t.Table].Small {
+		if _, waits := c.locked.Load(t.Table); !at[t.Table].Small && !waits {
 			large--
 		}
 	}
@@ -321,7 +335,7 @@ func (c *copies) begin(ctx context.Context, s *state, missing, copying []unfinis
 func (c *copies) copy(ctx context.Context, s *state, t unfinished) {
 	config := tablecopy.Config{
 		Queue: c.w.Queue, Table: t.Table, Worker: s.Worker,
-		Sessions: c.w.Sessions, Piece: c.w.Piece, Limits: c.limits, Turn: c.turn,
+		Sessions: c.w.Sessions, Piece: c.w.Piece, Limits: c.limits, Turn: c.turn, Locked: c.waitsForLock(t.Table),
 		DSN: c.w.DSN, Reach: c.w.Reach, MaskKey: c.w.MaskKey, Changed: c.poke, Log: c.w.Log, Stats: c.w.Stats,
 	}
 	c.start(ctx, t.Table, func(ctx context.Context) error { return tablecopy.Run(ctx, config) })

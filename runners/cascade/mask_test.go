@@ -11,6 +11,47 @@ import (
 	"github.com/skytools-go/skytools/sql/sandbox/sandboxtest"
 )
 
+// TestObfuscate: on a branch whose handler masks by rules that nobody here has, nothing goes
+// on in clear, in sync or not; with the rules as a mask it goes on masked.
+func TestObfuscate(t *testing.T) {
+	t.Parallel()
+	s := sandboxtest.Server(t)
+	root := newRoot(t, s, "root")
+	branch := root.add(s, root, "branch", pgqnode.Branch)
+	for _, n := range []*node{root, branch} {
+		n.run("create table people (id int primary key, mail text, ok text)")
+	}
+	root.addTable("public.people", londiste.AddTable{Args: []string{"tgflags=L"}})
+	root.tick()
+	config := branch.config()
+	config.MaskKey = func(context.Context) ([]byte, error) { return []byte("key"), nil }
+	w := cascade.New(config)
+	defer w.Close()
+	drain(t, w)
+	handler := londiste.Dict{}
+	handler.Set(londiste.AttrHandler, "obfuscate")
+	root.run("insert into people values (1, 'secret', 'f'), (2, 'secret', 't')")
+	root.tick()
+	for _, state := range []string{"", "expect_sync"} {
+		branch.addTable("public.people", londiste.AddTable{Args: strings.Fields(state), Attrs: handler})
+		if err := tillError(t, w); err == nil || !strings.Contains(err.Error(), "declare them (mask)") {
+			t.Errorf("%q: %v", state, err)
+		}
+		if n := branch.text("select (select count(*) from people)::text || (select count(*) from pgq.event_template where ev_extra1 = 'public.people')"); n != "00" {
+			t.Errorf("%q: %s rows and events", state, n)
+		}
+		branch.must(londiste.LocalRemoveTable(queue, "public.people"))
+	}
+	branch.handled("public.people", londiste.Handling{Mask: londiste.Mask{"id": {Word: "keep"}, "mail": {Word: "hash32"}, "ok": {Word: "bool"}}}, "expect_sync")
+	drain(t, w)
+	if got := branch.text("select string_agg(p::text, ' ' order by id) from people p"); got != "(1,158476446,f) (2,158476446,t)" {
+		t.Error(got)
+	}
+	if n := branch.text("select count(*)::text from pgq.event_template e where ev_extra1 = 'public.people' and ev_data not like '%secret%'"); n != "2" {
+		t.Errorf("%s masked events went on", n)
+	}
+}
+
 // TestMask: what a branch has by copy and by replay, what it passes on, and what a leaf
 // below it has, is masked the same, and nothing else goes through.
 func TestMask(t *testing.T) {

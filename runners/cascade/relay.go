@@ -69,7 +69,7 @@ func (w *Worker) choose(ctx context.Context, r *relay) error {
 	names, err := pg.Rows[string](ctx, r.tx, `
 		select table_name
 		  from londiste.table_info
-		 where queue_name = $1 and local and table_attrs ~ '(^|&)(skytools_shard=|skytools_mask=|handlers?=(shard|part)[(%])'`, w.Queue)
+		 where queue_name = $1 and local and table_attrs ~ '(^|&)(skytools_shard=|skytools_mask=|handlers?=((shard|part)[(%]|obfuscate))'`, w.Queue)
 	if err != nil {
 		return fmt.Errorf("look for tables that are sharded or masked: %w", err)
 	}

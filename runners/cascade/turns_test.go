@@ -16,17 +16,16 @@ import (
 	"github.com/skytools-go/skytools/sql/sandbox/sandboxtest"
 )
 
-// TestTurns: the rows of one large table are copied at a time; others are ready for
-// their turn, and those that are small do not wait for one.
-func TestTurns(t *testing.T) {
-	t.Parallel()
+// turnsOf makes a leaf that is about to copy three large tables and three small ones.
+func turnsOf(t *testing.T) (root, leaf *node, names []string) {
+	t.Helper()
 	tables := []string{"large1", "large2", "large3", "small1", "small2", "small3"}
-	setup, names := "", []string{}
+	setup := ""
 	for _, name := range tables {
 		setup += "create table public." + name + " (id int primary key, pad text);"
 		names = append(names, "public."+name)
 	}
-	root, leaf := pairOf(t, nil, setup, names...)
+	root, leaf = pairOf(t, nil, setup, names...)
 	for i, name := range tables {
 		rows := 10
 		if strings.HasPrefix(name, "large") {
@@ -35,23 +34,77 @@ func TestTurns(t *testing.T) {
 		root.run(fmt.Sprintf("insert into %s select i, repeat('x', 100) from generate_series(1, %d) i; analyze %[1]s", name, rows))
 	}
 	root.ticking(20 * time.Millisecond)
+	leaf.run("update londiste.table_info set merge_state = null")
+	return root, leaf, names
+}
+
+const turnStates = "select string_agg(substr(table_name, 8) || ' ' || coalesce(merge_state, 'waits'), ', ' order by table_name) from londiste.table_info"
+
+// TestTurns: the rows of one large table are copied at a time; others are ready for
+// their turn, and those that are small do not wait for one.
+func TestTurns(t *testing.T) {
+	t.Parallel()
+	root, leaf, names := turnsOf(t)
+	leaf.run("update londiste.table_info set table_attrs = 'skytools_rate=400000' where table_name like '%large%'") // about five seconds each
+	leaf.start(func(c *cascade.Config) { c.Copies = 1 })
+	leaf.eventually(10*time.Second, "large1 in-copy, large2 in-copy, large3 waits, small1 ok, small2 ok, small3 ok", turnStates)
+	leaf.eventually(10*time.Second, "1", "select count(*)::text from pg_stat_activity where datname = current_database() and query like 'copy %large%'")
+	leaf.inSync(60 * time.Second)
+	sameTables(t, root, leaf, names...)
+}
+
+// TestTurnGoesOn: tables that somebody has locked here give up their turn, and the place
+// where they would wait for it, and come back when they can be copied.
+func TestTurnGoesOn(t *testing.T) {
+	t.Parallel()
+	root, leaf, names := turnsOf(t)
 	held, err := pg.Dial(t.Context(), leaf.db.DSN, pg.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer held.Close()
-	if err := held.Script(t.Context(), "begin; lock table large1, large2, large3 in access share mode"); err != nil {
+	if err := held.Script(t.Context(), "begin; lock table large1, large2 in access share mode"); err != nil {
 		t.Fatal(err)
 	}
-	leaf.run("update londiste.table_info set merge_state = null")
 	leaf.start(func(c *cascade.Config) { c.Copies = 1 })
-	const states = "select string_agg(substr(table_name, 8) || ' ' || coalesce(merge_state, 'waits'), ', ' order by table_name) from londiste.table_info"
-	leaf.eventually(10*time.Second, "large1 in-copy, large2 in-copy, large3 waits, small1 ok, small2 ok, small3 ok", states)
-	leaf.eventually(10*time.Second, "1", "select count(*)::text from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database() and query like 'lock table%'")
+	leaf.eventually(20*time.Second, "large1 in-copy, large2 in-copy, large3 ok, small1 ok, small2 ok, small3 ok", turnStates)
+	leaf.eventually(10*time.Second, "2", "select count(*)::text from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database() and query like 'lock table%'")
 	if err := held.Script(t.Context(), "commit"); err != nil {
 		t.Fatal(err)
 	}
 	leaf.inSync(20 * time.Second)
+	sameTables(t, root, leaf, names...)
+}
+
+// TestTurnTaken: a copy that comes by its lock while another has the turn lets go of the
+// table, which can be read until it has its turn again.
+func TestTurnTaken(t *testing.T) {
+	t.Parallel()
+	root, leaf, names := turnsOf(t)
+	leaf.run("update londiste.table_info set table_attrs = 'skytools_rate=300000', merge_state = 'ok' where table_name = 'public.large2'")
+	held, err := pg.Dial(t.Context(), leaf.db.DSN, pg.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	if err := held.Script(t.Context(), "begin; lock table large1 in access share mode"); err != nil {
+		t.Fatal(err)
+	}
+	leaf.start(func(c *cascade.Config) { c.Copies = 1 })
+	leaf.eventually(20*time.Second, "large1 in-copy, large2 ok, large3 ok, small1 ok, small2 ok, small3 ok", turnStates) // its turn is over
+	leaf.run("update londiste.table_info set merge_state = null where table_name = 'public.large2'")
+	leaf.eventually(20*time.Second, "1", "select count(*)::text from pg_stat_activity where datname = current_database() and query like 'copy %large2%'")
+	if err := held.Script(t.Context(), "commit"); err != nil {
+		t.Fatal(err)
+	}
+	leaf.eventually(10*time.Second, "0", "select count(*)::text from pg_locks where relation = 'large1'::regclass and mode = 'AccessExclusiveLock'")
+	if got := leaf.text("select count(*)::text from large1"); got != "0" {
+		t.Errorf("large1 holds %s rows before its turn", got)
+	}
+	if state := leaf.text("select merge_state from londiste.table_info where table_name = 'public.large2'"); state != "in-copy" {
+		t.Errorf("large2 is %s: it should have had the turn all the time", state)
+	}
+	leaf.inSync(30 * time.Second)
 	sameTables(t, root, leaf, names...)
 }
 

@@ -30,6 +30,10 @@ type Config struct {
 	// python3-pgq has stopped.
 	As string
 
+	// Formerly is the name by which the target may know a consumer of another program,
+	// in whose place this one comes: a first batch that it has done is not done again.
+	Formerly string
+
 	// Register registers the consumer, or member, in the first round: a new one sees
 	// what comes after. Members are registered by pgq_coop in any case.
 	Register bool

@@ -139,6 +139,22 @@ func Run(ctx context.Context, c Config, h Handler) error { return New(c, h).Run(
 // another member, or lost because the consumer was moved. Nothing of it was committed.
 var ErrGone = errors.New("the batch is not ours any more")
 
+// A FormerError says that the first batch is done already, by the consumer in whose place
+// this one comes, or by another one of that name: nobody else can tell.
+type FormerError struct {
+	Formerly    string
+	Batch, Tick int64
+}
+
+func (e *FormerError) Error() string {
+	return fmt.Sprintf("its first batch, %d, ends at tick %d, and in the target that tick is done for a consumer %s already", e.Batch, e.Tick, e.Formerly)
+}
+
+// Hint is what a person can try.
+func (e *FormerError) Hint() string {
+	return fmt.Sprintf("if that is the program which has read this queue so far, finish the batch for it: select pgq.finish_batch(%d); if it reads another queue, give this consumer another name", e.Batch)
+}
+
 // A PositionError says that the batch offered by the queue does not begin where the
 // target is.
 type PositionError struct {

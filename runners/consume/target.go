@@ -123,15 +123,34 @@ func (c *Consumer) isDone(ctx context.Context, tx *pg.Tx, m mark) (bool, error) 
 	if err := c.verify(ctx, m.b); err != nil {
 		return false, err
 	}
-	if at == nil || !m.member && *at == m.b.PrevTick {
+	if at == nil {
+		return false, c.formerlyDone(ctx, tx, m)
+	}
+	if !m.member && *at == m.b.PrevTick {
 		return false, nil
 	}
 	return false, &PositionError{As: c.As, Prev: m.b.PrevTick, Tick: m.b.Tick, Done: *at}
 }
 
+// formerlyDone refuses a first batch that is done under the name of another consumer.
+func (c *Consumer) formerlyDone(ctx context.Context, tx *pg.Tx, m mark) error {
+	if c.Formerly == "" || m.member {
+		return nil
+	}
+	at, err := recall(ctx, tx, c.Formerly, "")
+	if err == nil && at != nil && *at == m.b.Tick {
+		err = &FormerError{c.Formerly, m.b.ID, m.b.Tick}
+	}
+	return err
+}
+
 // recall is the value of one row, nil when there is none.
 func (c *Consumer) recall(ctx context.Context, tx *pg.Tx, name string) (*int64, error) {
-	at, err := pg.One[*int64](ctx, tx, "select pgq_ext.get_last_tick($1, $2)", c.As, name)
+	return recall(ctx, tx, c.As, name)
+}
+
+func recall(ctx context.Context, tx *pg.Tx, as, name string) (*int64, error) {
+	at, err := pg.One[*int64](ctx, tx, "select pgq_ext.get_last_tick($1, $2)", as, name)
 	if err != nil {
 		return nil, fmt.Errorf("ask the target what is done: %w", err)
 	}

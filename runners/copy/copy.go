@@ -83,16 +83,11 @@ type Config struct {
 	Piece        int64                                     // bytes of a large table that are copied at a time; 0: 128 MiB
 	Limits       []*Limit                                  // beside the table's own
 	Turn         Turn                                      // of who copies rows; may be nil
+	Locked       func(waits bool)                          // called when it begins and ends to wait for a lock without its turn; may be nil
 	Changed      func()                                    // called when the worker should look at the table's state; may be nil
 	Log          hclog.Logger
 	Stats        *replay.Stats // may be nil
 }
-
-// A Turn waits until the rows of one more large table may be copied. The copy calls
-// end when they are there, or will not come. It is called when everything else is
-// ready, so that rows of another table follow at once, and not for a table that is
-// [Small]. It is safe for concurrent use.
-type Turn func(ctx context.Context) (end func(), err error)
 
 // Small is how many bytes a table may have to be copied beside others without waiting
 // for its turn: what takes time of such a copy is not the rows.
@@ -111,6 +106,7 @@ type Copy struct {
 	Config
 	consumer string
 	limits   []*Limit
+	endTurn  func() // nil: it has no turn, needs none, or has given it up
 	here     *pg.Conn
 	above    *pg.Conn
 	source   string // node that above leads to
@@ -136,6 +132,9 @@ func Run(ctx context.Context, c Config) error {
 	}
 	if t.Changed == nil {
 		t.Changed = func() {}
+	}
+	if t.Locked == nil {
+		t.Locked = func(bool) {}
 	}
 	defer t.hangUp()
 	for {

@@ -151,8 +151,8 @@ func (t *Copy) transferShared(ctx context.Context, s *stand, table *replay.Table
 		return 0, err
 	}
 	err = t.here.Write(ctx, func(tx *pg.Tx) error {
-		if _, err := tx.Exec(ctx, "lock table "+table.Dest.Ident()+" in row exclusive mode"); err != nil {
-			return fmt.Errorf("lock %s: %w", table.Dest, err)
+		if err := t.lockIn(ctx, tx, table.Dest, "row exclusive"); err != nil {
+			return err
 		}
 		m, err := t.sharing(ctx, tx)
 		if err != nil {

@@ -67,23 +67,24 @@ func (t *Copy) copy(ctx context.Context, s *stand) (wait time.Duration, done boo
 	if t.limits, err = limitsOf(s, t.Limits); err != nil {
 		return 0, false, err
 	}
-	end, err := t.takeTurn(ctx, from)
-	if err != nil {
+	if err := t.takeTurn(ctx, from); err != nil {
 		return 0, false, err
 	}
+	defer t.giveTurn()
 	start := time.Now()
 	move := t.transfer
 	if m.shared {
 		move = t.transferShared
 	} else if in, err := t.inPieces(ctx, s, table.Dest, from); err != nil {
-		end()
 		return 0, false, err
 	} else if in {
 		move = t.transferPieces
 	}
 	rows, err := move(ctx, s, table, from)
-	end()
+	t.giveTurn()
 	switch {
+	case errors.Is(err, errNoTurn):
+		return 0, false, nil
 	case errors.Is(err, errNotReady):
 		return time.Second, false, nil
 	case errors.Is(err, errHeld):
@@ -99,22 +100,6 @@ func (t *Copy) copy(ctx context.Context, s *stand) (wait time.Duration, done boo
 	t.Log.Info("table is copied", "queue", t.Queue, "table", t.Table, "from", node, "rows", rows, "duration", time.Since(start))
 	t.Changed() // another table may be copied now
 	return 0, false, t.analyze(ctx, table.Dest)
-}
-
-// takeTurn waits for the copy's turn, unless the table is small.
-func (t *Copy) takeTurn(ctx context.Context, from sql.Name) (end func(), err error) {
-	if t.Turn == nil {
-		return func() {}, nil
-	}
-	small, err := pg.One[bool](ctx, t.above, `
-		select exists (
-		    select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-		     where n.nspname = $1 and c.relname = $2 and c.relkind = 'r' and pg_catalog.pg_table_size(c.oid) <= $3)`,
-		from.Schema, from.Rel, Small)
-	if err != nil || small {
-		return func() {}, err
-	}
-	return t.Turn(ctx)
 }
 
 // analyze renews the planner's statistics. The rows are there: only a lost session
@@ -182,7 +167,11 @@ func (t *Copy) sourceTable(ctx context.Context, q pg.Queryer) (sql.Name, error) 
 		return sql.Name{}, fmt.Errorf("node %s: %w", t.source, errNotReady)
 	}
 	attrs, err := londiste.ParseDict(rows[0].Attrs)
-	if err == nil && (attrs.Get(londiste.AttrColumns) != "" || attrs.Get(londiste.AttrTransform) != "") {
+	var columns map[string]string
+	if err == nil {
+		columns, _ = londiste.ParseColumns(attrs) // a handler that is not known here says nothing of them
+	}
+	if err == nil && (len(columns) > 0 || attrs.Get(londiste.AttrTransform) != "") {
 		err = errors.New("the table has other columns there than on the root: copy from a node that has it as the root does (copy_node)")
 	}
 	if h, bad := londiste.ParseHandling(attrs); err == nil && bad == nil && !h.Fills() && h.Store == "" {
@@ -294,19 +283,6 @@ func limitsOf(s *stand, others []*Limit) ([]*Limit, error) {
 	return append(slices.Clone(others), NewLimit(rate)), nil
 }
 
-// lock keeps everybody else away from the table. A second copy of it has waited for
-// the lock, and finds the state changed.
-func (t *Copy) lock(ctx context.Context, tx *pg.Tx, dest sql.Name) error {
-	if _, err := tx.Exec(ctx, "lock table "+dest.Ident()+" in access exclusive mode"); err != nil {
-		return fmt.Errorf("lock %s: %w", dest, err)
-	}
-	r, err := replay.Lookup(ctx, tx, t.Queue, t.Table)
-	if err == nil && (r == nil || !r.Local || r.State != InCopy) {
-		err = errChanged
-	}
-	return err
-}
-
 // pump copies the rows as one snapshot of the source sees them, and returns that
 // snapshot. Into a table that this transaction has emptied they come frozen: nobody
 // can have an older view of it that an empty table would not have spoilt already.
@@ -326,7 +302,7 @@ func (t *Copy) pump(ctx context.Context, tx *pg.Tx, table *replay.Table, dest *r
 
 // about says where an error of copying rows comes from.
 func (t *Copy) about(err error, from sql.Name) error {
-	if err != nil && !errors.Is(err, errNotReady) && !errors.Is(err, errChanged) {
+	if err != nil && !errors.Is(err, errNotReady) && !errors.Is(err, errChanged) && !errors.Is(err, errNoTurn) {
 		err = fmt.Errorf("copy rows from %s of node %s: %w", from, t.source, err)
 	}
 	return err

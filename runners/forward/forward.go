@@ -20,6 +20,11 @@
 // taken away and comes back begins anew, and equal queues of many databases may go into
 // one target.
 //
+// A registration that is there already is taken over where it stands: a forward called
+// like the consumer of the original's queue_mover or queue_splitter goes on after it. Those
+// remember in the target, too, under the consumer's name, which batch they have done; one
+// that the queue does not know to be finished is left to a person.
+//
 // # What stays behind
 //
 // The events that a cascade writes for its own nodes (pgq.* and londiste.*) mean
@@ -149,7 +154,7 @@ func (f *Forward) identify(ctx context.Context) error {
 		return fmt.Errorf("consumer %s/%s: %w", f.Queue, f.Consumer, err)
 	}
 	f.consumer = consume.New(consume.Config{
-		Queue: f.Queue, Consumer: f.Consumer, DSN: f.DSN, Target: f.Target, As: as,
+		Queue: f.Queue, Consumer: f.Consumer, DSN: f.DSN, Target: f.Target, As: as, Formerly: f.Consumer,
 		Types: f.Types, Tables: f.Tables, Where: f.condition(),
 		Fetch: f.Fetch, Log: f.Log, Stats: &f.Stats.Stats,
 	}, f.copy)

@@ -13,15 +13,16 @@ import (
 // A Mapping says how the root's row, which events and copies have, becomes a row of
 // the table here. The zero value changes nothing.
 type Mapping struct {
-	Columns   map[string]string // the root's column -> its name here; empty: left out. Others keep their names.
+	Columns   map[string]string // the root's column -> its name here; empty: left out. Others keep their names, or see [londiste.Others].
 	Transform map[string]string // column here -> SQL expression over the root's row
 	Types     map[string]string // of the root's columns, for SQL over them; others have the type they have here, or text
 }
 
 func readMapping(attrs londiste.Dict) (m Mapping, err error) {
-	for key, into := range map[string]*map[string]string{
-		londiste.AttrColumns: &m.Columns, londiste.AttrTransform: &m.Transform, londiste.AttrTypes: &m.Types,
-	} {
+	if m.Columns, err = londiste.ParseColumns(attrs); err != nil {
+		return m, err
+	}
+	for key, into := range map[string]*map[string]string{londiste.AttrTransform: &m.Transform, londiste.AttrTypes: &m.Types} {
 		d, err := londiste.ParseDict(attrs.Get(key))
 		if err != nil {
 			return m, fmt.Errorf("table attribute %s: %w", key, err)
@@ -35,12 +36,7 @@ func readMapping(attrs londiste.Dict) (m Mapping, err error) {
 func (m *Mapping) Maps() bool { return len(m.Columns) > 0 || len(m.Transform) > 0 }
 
 // Here is the name of the root's column here; empty: it is left out.
-func (m *Mapping) Here(column string) string {
-	if name, named := m.Columns[column]; named {
-		return name
-	}
-	return column
-}
+func (m *Mapping) Here(column string) string { return londiste.Here(m.Columns, column) }
 
 // Origin is the root's name of a column here, which no transform fills.
 func (m *Mapping) Origin(here string) string {

@@ -1,7 +1,9 @@
 package replay
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -106,16 +108,23 @@ func (a *Applier) makePart(ctx context.Context, t *target, dest sql.Name, at str
 			return false, err
 		}
 	}
-	there, err := pg.One[bool](ctx, a.tx, "select to_regclass($1) is not null", dest.Ident())
+	exists := func() (bool, error) {
+		return pg.One[bool](ctx, a.tx, "select to_regclass($1) is not null", dest.Ident())
+	}
+	there, err := exists()
+	if err == nil && !there && s.Templates() { // of two nodes in this database, one makes it
+		if _, err = a.tx.Exec(ctx, "select pg_advisory_xact_lock(hashtextextended('skytools part ' || $1, 0))", dest.String()); err == nil {
+			there, err = exists()
+		}
+	}
 	if err != nil || there {
 		return there, err
 	}
-	create := s.Create
-	if create == "" {
-		create = londiste.CreatePart
+	if err = a.create(ctx, t, dest, at, k); err == nil {
+		if there, err = exists(); err == nil && !there {
+			err = errors.New("it is not there after what should make it")
+		}
 	}
-	_, err = a.tx.Exec(ctx, "select "+sql.ParseName(create).Ident()+"($1::text, $2::text, $3::text, $4::text, $5::text::timestamptz, $6::text)",
-		t.Dest.String(), dest.String(), strings.Join(k.keys, ","), s.Field, at, s.Period)
 	if err == nil && s.Retention != "" {
 		a.Forget()
 		_, err = a.tx.Exec(ctx, "select londiste.drop_obsolete_partitions($1, $2::text::interval, $3)", t.Dest.String(), s.Retention, s.Period)
@@ -124,6 +133,74 @@ func (a *Applier) makePart(ctx context.Context, t *target, dest sql.Name, at str
 		return false, fmt.Errorf("make part %s: %w", dest, err)
 	}
 	return true, nil
+}
+
+// create makes a part by a function or by SQL, and runs what comes before and after.
+func (a *Applier) create(ctx context.Context, t *target, dest sql.Name, at string, k *kind) error {
+	s := t.Parts
+	field, keys := "", []string{}
+	if s.Field != "" {
+		field = t.Here(s.Field)
+	}
+	for _, key := range k.keys {
+		if here := t.Here(key); here != "" {
+			keys = append(keys, here)
+		}
+	}
+	var texts map[string]string
+	if s.Templates() {
+		var err error
+		if texts, err = a.partTexts(ctx, t, dest, at, field, keys); err != nil {
+			return err
+		}
+	}
+	if err := a.template(ctx, "before", s.Before, texts); err != nil {
+		return err
+	}
+	create := cmp.Or(s.Create, londiste.CreatePart)
+	if s.SQL != "" {
+		if err := a.template(ctx, "sql", s.SQL, texts); err != nil {
+			return err
+		}
+	} else if _, err := a.tx.Exec(ctx, "select "+sql.ParseName(create).Ident()+"($1::text, $2::text, $3::text, $4::text, $5::text::timestamptz, $6::text)",
+		t.Dest.String(), dest.String(), strings.Join(keys, ","), field, at, s.Period); err != nil {
+		return err
+	}
+	return a.template(ctx, "after", s.After, texts)
+}
+
+// template runs SQL of the user's.
+func (a *Applier) template(ctx context.Context, key, template string, texts map[string]string) error {
+	if template == "" {
+		return nil
+	}
+	text, err := sql.Template(template).Fill(texts)
+	if err == nil {
+		_, err = a.tx.Run(ctx, sql.Stmt{Text: text})
+	}
+	if err != nil {
+		return fmt.Errorf("create: %s: %w", key, err)
+	}
+	return nil
+}
+
+// partTexts are what templates have places for. Names are quoted where they need it, as
+// the original does: [londiste.PartTexts].
+func (a *Applier) partTexts(ctx context.Context, t *target, dest sql.Name, at, field string, keys []string) (map[string]string, error) {
+	q, err := pg.Rows[string](ctx, a.tx, "select quote_ident(name) from unnest($1::text[]) with ordinality u (name, n) order by n",
+		append([]string{dest.Schema, dest.Rel, t.Dest.Schema, t.Dest.Rel, field}, keys...))
+	if err != nil {
+		return nil, err
+	}
+	part := q[0] + "." + q[1]
+	texts := map[string]string{"part": part, "dest": part, "parent": q[2] + "." + q[3], "pkeys": strings.Join(q[5:], ","), "part_time": at, "period": t.Parts.Period}
+	if field != "" {
+		texts["part_field"] = q[4]
+	}
+	if flat := strings.ReplaceAll(part, ".", "__"); sql.Plain(flat) {
+		texts["schema_table"] = flat
+	}
+	return texts, nil
 }
 
 var timeText = regexp.MustCompile(`^\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d)?|$)`)

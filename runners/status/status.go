@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -30,6 +31,7 @@ type Report struct {
 // A Database is one database's part.
 type Database struct {
 	Name      string    `json:"name"`
+	Dead      bool      `json:"declared_dead,omitempty"` // and it answers
 	Error     string    `json:"error,omitempty"`
 	Server    string    `json:"server,omitempty"`
 	Queues    []Queue   `json:"queues"`
@@ -38,6 +40,7 @@ type Database struct {
 	Archiver  *Archiver `json:"archiver,omitempty"` // of the server, where it archives
 	Skipped   []Skipped `json:"skipped_events"`     // that replay leaves out, or has left out in the last 30 days
 	sizes     map[string]meta.Size
+	cascade   map[string]pgqnode.Node                       // by queue
 	subscribe map[string]map[string]pgqnode.SubscriberFacts // queue -> node -> how far it is
 }
 
@@ -69,6 +72,7 @@ type Node struct {
 	Tick     int64    `json:"tick"`
 	Lag      *float64 `json:"lag_seconds"` // behind its provider; nil: the provider does not say
 	Paused   bool     `json:"paused"`
+	Rival    string   `json:"rival,omitempty"` // root: the database whose node believes that it is the root, too
 	Error    string   `json:"error,omitempty"`
 	Tables   []Table  `json:"tables"`
 }
@@ -107,6 +111,7 @@ type Skipped struct {
 // A Source is a database to report on.
 type Source struct {
 	Name string
+	Dead bool // is declared so: it is in the report only if it answers, and soon
 	DSN  func(context.Context) (string, error)
 }
 
@@ -116,9 +121,13 @@ func Collect(ctx context.Context, sources []Source, timeout time.Duration) *Repo
 	var all sync.WaitGroup
 	for i, s := range sources {
 		all.Go(func() {
-			ctx, cancel := context.WithTimeout(ctx, timeout)
+			patience := timeout
+			if s.Dead {
+				patience = min(timeout, deadPatience)
+			}
+			ctx, cancel := context.WithTimeout(ctx, patience)
 			defer cancel()
-			d := Database{Name: s.Name, Queues: []Queue{}, Nodes: []Node{}, Steps: []Step{}, Skipped: []Skipped{}}
+			d := Database{Name: s.Name, Dead: s.Dead, Queues: []Queue{}, Nodes: []Node{}, Steps: []Step{}, Skipped: []Skipped{}}
 			if err := d.read(ctx, s); err != nil {
 				d.Error = err.Error()
 			}
@@ -126,10 +135,15 @@ func Collect(ctx context.Context, sources []Source, timeout time.Duration) *Repo
 		})
 	}
 	all.Wait()
+	r.Databases = slices.DeleteFunc(r.Databases, func(d Database) bool { return d.Dead && d.Error != "" })
 	r.relate()
+	r.dispute()
 	r.complain()
 	return r
 }
+
+// deadPatience is how long a database that is declared dead may take to answer.
+const deadPatience = 2 * time.Second
 
 func (d *Database) read(ctx context.Context, s Source) error {
 	dsn, err := s.DSN(ctx)
@@ -210,6 +224,10 @@ func (d *Database) nodes(ctx context.Context, tx *pg.Tx) error {
 	facts, err := rows[pgqnode.Facts](ctx, tx, pgqnode.NodeFacts)
 	if err != nil {
 		return err
+	}
+	d.cascade = map[string]pgqnode.Node{}
+	for _, n := range nodes {
+		d.cascade[n.Queue] = n
 	}
 	d.subscribe = map[string]map[string]pgqnode.SubscriberFacts{}
 	for _, f := range facts {
@@ -377,7 +395,7 @@ func count(n int64) string {
 func (r *Report) byNode(queue, node string) *Database {
 	for i := range r.Databases {
 		for _, n := range r.Databases[i].Nodes {
-			if n.Queue == queue && n.Name == node {
+			if n.Queue == queue && n.Name == node && !r.Databases[i].Dead {
 				return &r.Databases[i]
 			}
 		}
@@ -391,6 +409,9 @@ const late = 60.0
 // complain lists what somebody should look at.
 func (r *Report) complain() {
 	for _, d := range r.Databases {
+		if d.Dead { // nobody expects anything of it
+			continue
+		}
 		if d.Error != "" {
 			r.Problems = append(r.Problems, d.Name+": "+d.Error)
 		}
@@ -425,6 +446,9 @@ func (r *Report) complain() {
 func (r *Report) Pending() int {
 	n := 0
 	for _, d := range r.Databases {
+		if d.Dead {
+			continue
+		}
 		for _, node := range d.Nodes {
 			for _, t := range node.Tables {
 				if t.State != "ok" {

@@ -31,6 +31,7 @@ var (
 	nodeLag       = desc("node_lag_seconds", "How far the node is behind its provider.", "database", "queue")
 	nodeFailing   = desc("node_failing", "Whether the node's worker has stored an error.", "database", "queue")
 	nodePaused    = desc("node_paused", "Whether the node's worker is paused.", "database", "queue")
+	nodeTwoRoots  = desc("node_two_roots", "Whether the node is root, and another believes that it is, too.", "database", "queue")
 	tableInSync   = desc("table_in_sync", "Whether the replicated table's copy is complete.", "database", "queue", "table")
 	walFailing    = desc("archiver_failing", "Whether the server's last attempt to archive a file failed.", "database")
 	walAge        = desc("archiver_last_archived_seconds", "Time since the server archived a file.", "database")
@@ -100,6 +101,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 			gauge(nodeTick, float64(n.Tick), d.Name, n.Queue, n.Type)
 			gauge(nodeFailing, truth(n.Error != ""), d.Name, n.Queue)
 			gauge(nodePaused, truth(n.Paused), d.Name, n.Queue)
+			gauge(nodeTwoRoots, truth(n.Rival != ""), d.Name, n.Queue)
 			if n.Lag != nil {
 				gauge(nodeLag, *n.Lag, d.Name, n.Queue)
 			}

@@ -25,7 +25,7 @@ func server() *web.Server {
 		},
 		Collect: func(context.Context) *status.Report {
 			return &status.Report{At: time.Now(), Problems: []string{"node/shop@edge: <script>alert(1)</script>"}, Databases: []status.Database{
-				{Name: "hub", Server: "15.1", Queues: []status.Queue{{Name: "shop", LastTick: 7, Consumers: []status.Consumer{{Name: `we"ird`, Pending: 3, Lag: 1}}}}, Nodes: []status.Node{{Queue: "shop", Name: "hub", Type: "root", Tick: 7}}},
+				{Name: "hub", Server: "15.1", Queues: []status.Queue{{Name: "shop", LastTick: 7, Consumers: []status.Consumer{{Name: `we"ird`, Pending: 3, Lag: 1}}}}, Nodes: []status.Node{{Queue: "shop", Name: "hub", Type: "root", Tick: 7, Rival: "edge"}}},
 				{Name: "edge", Nodes: []status.Node{{Queue: "shop", Name: "edge", Type: "leaf", Provider: "hub", Tick: 5, Lag: &lag, Error: "no luck", Tables: []status.Table{{Name: "public.t", State: "in-copy", Progress: 0.42}}}}},
 				{Name: "lost", Error: "connect: refused"},
 			}, Standbys: []status.Standby{{Of: "hub", State: standby.State{Name: "b", Role: standby.Following, Timeline: 3, LagBytes: new(int64(2 << 20)), Receiver: "streaming", Paused: true, Slot: &standby.Slot{Exists: true, Retained: 5}}}}}
@@ -46,7 +46,7 @@ func get(t *testing.T, path string) string {
 
 func TestPageShowsEverythingAndEscapesIt(t *testing.T) {
 	page := get(t, "/")
-	for _, want := range []string{"1 to look at", "42 %", "1m16s", "connect: refused", "no luck", "we&#34;ird", "2.0 MB", "paused", "&lt;script&gt;"} {
+	for _, want := range []string{"1 to look at", "42 %", "1m16s", "connect: refused", "no luck", "we&#34;ird", "2.0 MB", "paused", "and so is edge", "&lt;script&gt;"} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page has no %q", want)
 		}
@@ -67,6 +67,7 @@ func TestMetrics(t *testing.T) {
 	text := get(t, "/metrics")
 	for _, want := range []string{
 		`skytools_database_up{database="lost"} 0`, `skytools_node_lag_seconds{database="edge",queue="shop"} 75.5`,
+		`skytools_node_two_roots{database="hub",queue="shop"} 1`, `skytools_node_two_roots{database="edge",queue="shop"} 0`,
 		`skytools_table_in_sync{database="edge",queue="shop",table="public.t"} 0`, `skytools_loop_running{loop="tick@hub"} 1`,
 		`skytools_standby_lag_bytes{of="hub",standby="b"} 2.097152e+06`, `skytools_standby_slot_retained_bytes{of="hub",standby="b"} 5`, `skytools_standby_up{of="hub",standby="b"} 1`,
 		`skytools_consumer_pending_events{consumer="we\"ird",database="hub",queue="shop"} 3`,

@@ -9,7 +9,8 @@ const (
 	AttrWhere = "skytools_where"
 
 	// AttrColumns holds a [Dict] from the root's columns to those here. NULL: the
-	// column is left out. Columns that it does not name keep their names.
+	// column is left out. Columns that it does not name keep their names, or are
+	// left out, too, if [Others] is.
 	AttrColumns = "skytools_columns"
 
 	// AttrTransform holds a [Dict] from columns here to SQL expressions over the

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/skytools-go/skytools/sql"
 )
 
 // Parts says how rows are spread over tables by time, one for each period.
@@ -16,12 +18,20 @@ type Parts struct {
 	Rows      string   `json:"rows,omitempty"`      // keep_all: every version of a row stays; keep_latest: an update puts the row where it belongs now; empty: plain
 	Events    []string `json:"events,omitempty"`    // of I, U, D; empty: all
 	Create    string   `json:"create,omitempty"`    // function that makes a part; empty: [CreatePart]
+	SQL       string   `json:"sql,omitempty"`       // [sql.Template] that makes it instead
+	Before    string   `json:"before,omitempty"`    // the same, run before it is made
+	After     string   `json:"after,omitempty"`     // and after that
 	Retention string   `json:"retention,omitempty"` // interval after which parts are dropped; empty: never
 	SkipOld   string   `json:"skip_old,omitempty"`  // yes: rows of parts that would be dropped are left out
 }
 
 // CreatePart makes a part where nothing else is said.
 const CreatePart = "londiste.create_partition"
+
+// PartTexts are the names of texts that templates have places for: the part, under both
+// names of the original; the table; the part's name with __ for its dot, where it needs no
+// quotes; the columns of the key; the column with the time, that time, and the period.
+var PartTexts = []string{"part", "dest", "parent", "schema_table", "pkeys", "part_field", "part_time", "period"}
 
 // AttrParts holds [Parts] as JSON.
 const AttrParts = "skytools_parts"
@@ -69,11 +79,17 @@ func (h *Handling) readDispatch(p Handler) error {
 			return err
 		}
 	}
-	for arg, instead := range map[string]string{"part_template": "create: a function", "pre_part": "create: a function", "post_part": "create: a function",
-		"part_name": "the names that all have", "fields": "columns:", "skip_fields": "columns:", "table": "as:", "key": "shard:", "hash_key": "shard:"} {
+	for arg, instead := range map[string]string{"table": "as:", "key": "shard:", "hash_key": "shard:"} {
 		if p.Args[arg] != nil {
 			return fmt.Errorf("handler %s: the argument %s is not known here: use %s", p.Name, arg, instead)
 		}
+	}
+	if name := p.Args.Get("part_name"); name != "" && table == "part" && name != partName(period) {
+		return fmt.Errorf("handler %s: part_name %q: parts have the name %s here, by which those that are too old are found", p.Name, name, partName(period))
+	}
+	columns, err := p.columns()
+	if err != nil {
+		return err
 	}
 	if table == "ignore" {
 		h.Apply = ApplyNothing
@@ -93,8 +109,17 @@ func (h *Handling) readDispatch(p Handler) error {
 		s.By, s.Period, s.Retention = by, period, p.Args.Get("retention_period")
 		if by == "date_field" {
 			s.By, s.Field = "field", p.Args.Get("part_field")
+			for from, here := range columns { // the original looks after it has given columns their names
+				if here == s.Field {
+					s.Field = from
+				}
+			}
+			if s.Field != "" && Here(columns, s.Field) != p.Args.Get("part_field") {
+				return fmt.Errorf("handler %s: part_field %q is none of the columns that fields and skip_fields leave", p.Name, p.Args.Get("part_field"))
+			}
 		}
-		if s.Create = p.Args.Get("part_func"); s.Create == CreatePart {
+		s.SQL, s.Before, s.After = p.Args.Get("part_template"), p.Args.Get("pre_part"), p.Args.Get("post_part")
+		if s.Create = p.Args.Get("part_func"); s.Create == CreatePart || s.SQL != "" {
 			s.Create = ""
 		}
 		if old == "1" {
@@ -110,6 +135,9 @@ func (h *Handling) readDispatch(p Handler) error {
 	h.Parts = s
 	return s.Check()
 }
+
+// Templates reports whether a part's making takes SQL of the user's.
+func (s *Parts) Templates() bool { return s.SQL != "" || s.Before != "" || s.After != "" }
 
 // Check fails where words are missing or unknown.
 func (s *Parts) Check() error {
@@ -129,7 +157,14 @@ func (s *Parts) Check() error {
 			return fmt.Errorf("parts: event %q is none of I, U, D", op)
 		}
 	}
+	for key, text := range map[string]string{"sql": s.SQL, "before": s.Before, "after": s.After} {
+		if err := sql.Template(text).Check(PartTexts); err != nil {
+			return fmt.Errorf("parts: create: %s: %w", key, err)
+		}
+	}
 	switch {
+	case s.Create != "" && s.SQL != "":
+		return fmt.Errorf("parts: create: a function or sql makes a part, not both")
 	case s.By != "" && !slices.Contains([]string{"hour", "day", "month", "year"}, s.Period):
 		return fmt.Errorf("parts: period %q is none of hour, day, month, year", s.Period)
 	case (s.By == "field") != (s.Field != ""):

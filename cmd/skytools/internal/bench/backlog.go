@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -31,6 +32,8 @@ type backlog struct {
 	name   string // of the root's database, and in front of all others
 	root   *pg.Conn
 	plain  *pg.Conn // the root of native replication, which has no triggers: its log has these changes alone
+	plugin string   // of the plain root's slot: pgoutput, or [pglogicalPlugin]
+	leaves int      // that were made, where they stay
 	begin  int64    // tick at which it begins, of both queues
 }
 
@@ -86,25 +89,36 @@ const hot = `
 // apply has generated them, playing would take the longest.
 const originals = "create extension pgq; create extension pgq_node; create extension londiste;\n"
 
-// onReplica starts the server that all figures of replication share, the first time.
-var onReplica = shared(func(ctx context.Context) (*sandbox.Server, error) {
+// onReplica starts the server that all figures of replication share, the first time, and
+// onPglogical the one for those that need pglogical.
+var (
+	onReplica   = shared(replica)
+	onPglogical = shared(func(ctx context.Context) (*sandbox.Server, error) {
+		s, err := replica(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if there, err := withPglogical(ctx, s); err != nil || !there {
+			return nil, cmp.Or(err, errNoPglogical)
+		}
+		return s, nil
+	})
+)
+
+func replica(ctx context.Context) (*sandbox.Server, error) {
 	s, err := sandbox.Start(ctx, sandbox.Options{Durable: true, Settings: map[string]string{
 		"shared_buffers": "1GB", "max_wal_size": "8GB", "checkpoint_timeout": "1h", "jit": "off", "wal_level": "logical",
-		"max_wal_senders": "20", "max_replication_slots": "40", "autovacuum": "off",
+		"max_wal_senders": "20", "max_replication_slots": "40", "max_worker_processes": "20", "autovacuum": "off",
 	}})
 	if err == nil {
 		atEnd(func() { s.Stop() })
 	}
 	return s, err
-})
+}
 
 // newBacklog makes the root and templates of subscribers, and plays changes.
-func newBacklog(ctx context.Context, name, play string) (*backlog, error) {
-	s, err := onReplica(ctx)
-	if err != nil {
-		return nil, err
-	}
-	b := &backlog{server: s, name: name}
+func newBacklog(ctx context.Context, s *sandbox.Server, name, play, plugin string) (b *backlog, err error) {
+	b = &backlog{server: s, name: name, plugin: plugin}
 	if b.root, err = database(ctx, s, name, originals+b.rootScript()+";\n"+play); err != nil {
 		return nil, fmt.Errorf("%w (the root has the original extensions, of Debian's postgresql-15-londiste-sql)", err)
 	}
@@ -184,8 +198,13 @@ func (b *backlog) playPlain(ctx context.Context, play string) (err error) {
 	if err := fill(ctx, b.plain, leaf); err != nil {
 		return err
 	}
+	if b.plugin == pglogicalPlugin {
+		if err := publishes(ctx, b.plain, b.server.DSN(b.name+"_plain"), "t"); err != nil {
+			return err
+		}
+	}
 	for _, text := range []string{
-		"select pg_create_logical_replication_slot(" + sql.Literal(b.name+"_begin") + ", 'pgoutput')",
+		"select pg_create_logical_replication_slot(" + sql.Literal(b.name+"_begin") + ", " + sql.Literal(b.plugin) + ")",
 		fmt.Sprintf("call play(%d)", changes), fmt.Sprintf("insert into t values (%d)", marker),
 	} {
 		if _, err := b.plain.Exec(ctx, text); err != nil {
@@ -229,6 +248,14 @@ func fill(ctx context.Context, from, to *pg.Conn) error {
 
 func (b *backlog) template(of string) string { return b.name + "_template_" + of }
 
+// leafName is that of the subscriber's database in hand.
+func (b *backlog) leafName() string {
+	if b.leaves > 0 {
+		return fmt.Sprintf("%s_leaf%d", b.name, b.leaves)
+	}
+	return b.name + "_leaf"
+}
+
 // leaf makes the subscriber's database as it was at the beginning.
 func (b *backlog) leaf(ctx context.Context, of string) (*pg.Conn, error) {
 	admin, err := pg.Dial(ctx, b.server.DSN("postgres"), pg.Options{})
@@ -236,13 +263,18 @@ func (b *backlog) leaf(ctx context.Context, of string) (*pg.Conn, error) {
 		return nil, err
 	}
 	defer admin.Close()
-	name := sql.Ident(b.name + "_leaf")
-	for _, text := range []string{"drop database if exists " + name + " with (force)", "create database " + name + " template " + sql.Ident(b.template(of)), "checkpoint"} {
+	drop := "drop database if exists " + sql.Ident(b.leafName()) + " with (force)"
+	if b.plugin == pglogicalPlugin { // its supervisor never lets go of a database that is dropped
+		drop = "select"
+		b.leaves++
+	}
+	name := sql.Ident(b.leafName())
+	for _, text := range []string{drop, "create database " + name + " template " + sql.Ident(b.template(of)), "checkpoint"} {
 		if _, err := admin.Exec(ctx, text); err != nil {
 			return nil, err
 		}
 	}
-	return pg.Dial(ctx, b.server.DSN(b.name+"_leaf"), pg.Options{App: "bench"})
+	return pg.Dial(ctx, b.server.DSN(b.leafName()), pg.Options{App: "bench"})
 }
 
 // run times how long a subscriber needs from its start to the last row, in thousands
@@ -291,7 +323,7 @@ func (b *backlog) ours(ctx context.Context) (float64, error) {
 	var stats replay.Stats
 	return b.run(ctx, jsonQueue, nil, func(ctx context.Context) error {
 		return cascade.New(cascade.Config{
-			Queue: jsonQueue, Stats: &stats, DSN: func(context.Context) (string, error) { return b.server.DSN(b.name + "_leaf"), nil },
+			Queue: jsonQueue, Stats: &stats, DSN: func(context.Context) (string, error) { return b.server.DSN(b.leafName()), nil },
 		}).Run(ctx)
 	})
 }
@@ -305,7 +337,7 @@ func (b *backlog) londiste(ctx context.Context, handler string) (float64, error)
 	defer os.RemoveAll(dir)
 	ini := filepath.Join(dir, "londiste.ini")
 	text := strings.Join([]string{
-		"[londiste]", "job_name = leaf", "queue_name = " + urlQueue, "db = " + b.server.DSN(b.name+"_leaf"), "loop_delay = 0.1", "handler_modules = londiste.handlers.bulk",
+		"[londiste]", "job_name = leaf", "queue_name = " + urlQueue, "db = " + b.server.DSN(b.leafName()), "loop_delay = 0.1", "handler_modules = londiste.handlers.bulk",
 		"logfile = " + filepath.Join(dir, "log"), "pidfile = " + filepath.Join(dir, "pid"), "",
 	}, "\n")
 	if err := os.WriteFile(ini, []byte(text), 0o644); err != nil {
@@ -347,7 +379,7 @@ func (b *backlog) native(ctx context.Context) (float64, error) {
 			sql.Literal(b.server.DSN(b.name+"_plain")), sql.Literal(slot)))
 	}
 	return b.run(ctx, "native", prepare, func(during context.Context) error {
-		admin, err := pg.Dial(ctx, b.server.DSN(b.name+"_leaf"), pg.Options{})
+		admin, err := pg.Dial(ctx, b.server.DSN(b.leafName()), pg.Options{})
 		if err != nil {
 			return err
 		}
@@ -361,12 +393,6 @@ func (b *backlog) native(ctx context.Context) (float64, error) {
 				return err
 			}
 		}
-		for range 100 {
-			if _, err = b.plain.Exec(ctx, "select pg_drop_replication_slot($1)", slot); err == nil {
-				return nil
-			}
-			time.Sleep(50 * time.Millisecond)
-		}
-		return err
+		return dropSlot(ctx, b.plain, slot)
 	})
 }

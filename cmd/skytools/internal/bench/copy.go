@@ -26,12 +26,24 @@ import (
 // have 1 GB together; BENCH_COPY is another number of MB.
 var copyFigures = []figure{
 	{name: "copy-vs-native", unit: "s", target: 1, run: copying(func(c copyTimes) (float64, float64) { return c.ours, c.native }, "logical replication's initial sync")},
+	{name: "copy-vs-pglogical", unit: "s", target: 1, run: copyingBeside("pglogical's initial sync")},
 	{name: "copy-vs-pipes-text", unit: "s", target: 0.9, run: copying(func(c copyTimes) (float64, float64) { return c.ours, c.text }, "psql COPY | psql COPY, two at a time")},
 	{name: "copy-vs-pipes-binary", unit: "s", target: 0.9, run: copying(func(c copyTimes) (float64, float64) { return c.ours, c.binary }, "psql COPY | psql COPY in binary format")},
 	{name: "copy-overhead", unit: "s", target: 1, run: copying(func(c copyTimes) (float64, float64) { return c.overhead, 3 }, "budget: ten tables of one row, until in sync")},
 }
 
-type copyTimes struct{ ours, native, text, binary, overhead float64 }
+type copyTimes struct{ ours, native, text, binary, overhead, pglogical float64 }
+
+// copyingBeside is [copying] for pglogical, which need not be there.
+func copyingBeside(what string) func(context.Context) (float64, float64, string, error) {
+	return func(ctx context.Context) (float64, float64, string, error) {
+		times, err := theCopies(ctx)
+		if err == nil && times.pglogical == 0 {
+			err = errNoPglogical
+		}
+		return times.ours, times.pglogical, what, err
+	}
+}
 
 func copying(pick func(copyTimes) (float64, float64), what string) func(context.Context) (float64, float64, string, error) {
 	return func(ctx context.Context) (float64, float64, string, error) {
@@ -56,6 +68,7 @@ type copyBench struct {
 	up, down              *sandbox.Server
 	source                *pg.Conn
 	ours, native, streams *pg.Conn
+	logical               *pg.Conn // nil: there is no pglogical
 }
 
 func measureCopies(ctx context.Context) (c copyTimes, err error) {
@@ -69,9 +82,9 @@ func measureCopies(ctx context.Context) (c copyTimes, err error) {
 	if err != nil {
 		return c, err
 	}
-	var all [5][]float64
+	var all [6][]float64
 	for round := range copyRounds + 1 { // the first warms up
-		for i, f := range []func(context.Context) (float64, error){b.byUs, b.byServer, b.byPipes(""), b.byPipes(" (format binary)"), b.overhead} {
+		for i, f := range []func(context.Context) (float64, error){b.byUs, b.byServer, b.byPipes(""), b.byPipes(" (format binary)"), b.overhead, b.byPglogical} {
 			took, err := f(ctx)
 			if err != nil {
 				return c, err
@@ -81,7 +94,7 @@ func measureCopies(ctx context.Context) (c copyTimes, err error) {
 			}
 		}
 	}
-	return copyTimes{median(all[0]), median(all[1]), median(all[2]), median(all[3]), median(all[4])}, nil
+	return copyTimes{median(all[0]), median(all[1]), median(all[2]), median(all[3]), median(all[4]), median(all[5])}, nil
 }
 
 func newCopyBench(ctx context.Context, rows int) (*copyBench, error) {
@@ -90,10 +103,19 @@ func newCopyBench(ctx context.Context, rows int) (*copyBench, error) {
 		var err error
 		if *s, err = sandbox.Start(ctx, sandbox.Options{Durable: true, Settings: map[string]string{
 			"shared_buffers": "256MB", "max_wal_size": "8GB", "checkpoint_timeout": "1h", "autovacuum": "off", "jit": "off", "wal_level": "logical",
+			"max_worker_processes": "20",
 		}}); err != nil {
 			return nil, err
 		}
 		atEnd(func() { (*s).Stop() })
+	}
+	pglogical := true
+	for _, s := range []*sandbox.Server{b.up, b.down} {
+		there, err := withPglogical(ctx, s)
+		if err != nil {
+			return nil, err
+		}
+		pglogical = pglogical && there
 	}
 	schemas := install(pgq.Schema, pgqcoop.Schema, pgqnode.Schema, londiste.Schema)
 	tables, fill := "", ""
@@ -116,6 +138,18 @@ func newCopyBench(ctx context.Context, rows int) (*copyBench, error) {
 	}
 	if b.streams, err = database(ctx, b.down, "streams", tables); err != nil {
 		return nil, err
+	}
+	if pglogical {
+		if b.logical, err = database(ctx, b.down, "logical", tables); err != nil {
+			return nil, err
+		}
+		var names []string
+		for i := range copyTables {
+			names = append(names, copyTable(i))
+		}
+		if err := publishes(ctx, b.source, b.up.DSN("source"), names...); err != nil {
+			return nil, err
+		}
 	}
 	if b.ours, err = database(ctx, b.down, "ours", schemas+tables); err != nil {
 		return nil, err

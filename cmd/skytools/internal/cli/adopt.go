@@ -17,7 +17,7 @@ import (
 
 func (a *app) adopt() *cobra.Command {
 	var all, split bool
-	var dir, from string
+	var dir, from, rules string
 	var paths []string
 	cmd := &cobra.Command{
 		Use: "adopt ADDRESS... | --all", Short: "Write the YAML of what exists and is not declared; reads only",
@@ -39,10 +39,14 @@ records them as managed without changing them.`,
 			if err != nil {
 				return err
 			}
-			if split {
-				return a.adoptQueues(set, live, paths, globs, dir)
+			o := a.planOptions(paths)
+			if o.Masks, err = masksIn(rules); err != nil {
+				return err
 			}
-			text, n, err := planner.AdoptYAML(set, live, a.planOptions(paths), globs)
+			if split {
+				return a.adoptQueues(set, live, o, globs, dir)
+			}
+			text, n, err := planner.AdoptYAML(set, live, o, globs)
 			if err != nil {
 				return err
 			}
@@ -67,14 +71,31 @@ records them as managed without changing them.`,
 	f.BoolVar(&all, "all", false, "everything that is not declared")
 	f.StringVar(&dir, "out", "", "write adopted.yaml into this directory instead of stdout")
 	f.BoolVar(&split, "split", false, "with --out: a file for each queue")
+	f.StringVar(&rules, "obfuscator-map", "", "the file in which Londiste's handler obfuscate has its rules: its tables get a mask")
 	f.StringVar(&from, "live", "", "adopt from this observation instead of live databases")
 	f.StringArrayVarP(&paths, "spec", "s", nil, "where the YAML is; default: the working directory")
 	return cmd
 }
 
+// masksIn reads the rules of the original's handler obfuscate.
+func masksIn(file string) (map[string]spec.Mask, error) {
+	if file == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("read the rules of the handler obfuscate: %w", err)
+	}
+	masks, problems := spec.ParseMasks(spec.Source{Name: file, Text: text})
+	if len(problems) > 0 {
+		return nil, problems
+	}
+	return masks, nil
+}
+
 // adoptQueues writes a file for each queue into dir, and overwrites none.
-func (a *app) adoptQueues(set *spec.Set, live *planner.Live, paths, globs []string, dir string) error {
-	texts, n, err := planner.AdoptQueues(set, live, a.planOptions(paths), globs)
+func (a *app) adoptQueues(set *spec.Set, live *planner.Live, o planner.Options, globs []string, dir string) error {
+	texts, n, err := planner.AdoptQueues(set, live, o, globs)
 	if err != nil {
 		return err
 	}

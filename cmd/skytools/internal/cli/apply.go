@@ -25,7 +25,7 @@ type applyFlags struct {
 	digest, specPath, until string
 	yes, failFast, events   bool
 	wait                    bool
-	lockTimeout             time.Duration
+	lockTimeout, limit      time.Duration
 }
 
 func (a *app) apply() *cobra.Command {
@@ -41,6 +41,12 @@ is passed over, so applying twice, or again after an interruption, is safe.`,
 			if err := a.needFormat("text", "json"); err != nil {
 				return err
 			}
+			if f.limit != 0 && !f.wait {
+				return usage("apply: --limit is for --wait")
+			}
+			if f.until != "" && f.wait {
+				return usage("apply: --until stops in the middle, where --wait may have no end")
+			}
 			if len(args) == 1 && isPlan(args[0]) {
 				return a.applySaved(cmd.Context(), args[0], &f)
 			}
@@ -54,7 +60,8 @@ is passed over, so applying twice, or again after an interruption, is safe.`,
 	fl.BoolVarP(&f.yes, "yes", "y", false, "do not ask; approves no hazard")
 	fl.BoolVar(&f.failFast, "fail-fast", false, "stop at the first failure")
 	fl.BoolVar(&f.events, "events", false, "write what happens to stdout, one JSON object a line")
-	fl.BoolVar(&f.wait, "wait", false, "afterwards wait until every table is in sync (needs skytools run)")
+	fl.BoolVar(&f.wait, "wait", false, "afterwards wait as skytools wait does: until every table and standby is in sync (needs skytools run)")
+	fl.DurationVar(&f.limit, "limit", 0, "with --wait: give up after this long; 0: never")
 	fl.StringVar(&f.until, "until", "", "stop after this step, such as s3")
 	fl.DurationVar(&f.lockTimeout, "lock-timeout", 30*time.Second, "how long to wait for another apply")
 	return cmd
@@ -109,7 +116,10 @@ func (a *app) applyYAML(ctx context.Context, paths []string, f *applyFlags) erro
 		}
 	}
 	if plan.Empty() {
-		return planCode(plan, false)
+		if err := planCode(plan, false); err != nil || !f.wait {
+			return err
+		}
+		return a.waitDeclared(ctx, set, f.limit)
 	}
 	if plan.Applyable && !f.yes {
 		if err := a.ask(plan); err != nil {
@@ -170,7 +180,7 @@ func (a *app) carryOut(ctx context.Context, set *spec.Set, plan *planner.Plan, f
 		return &codeError{code: exitPart} // told step by step
 	}
 	if err == nil && f.wait {
-		return a.waitTables(ctx, set, nil, 0)
+		return a.waitDeclared(ctx, set, f.limit)
 	}
 	return err
 }

@@ -53,6 +53,7 @@ queues:
 	// Its database may still be declared dead.
 	f.contains(f.skytools(0, "queue", "lost", "bench@hub", "-s", "field.yaml", "--out", "lost.json"), " events to lost.json")
 	f.contains(f.skytools(2, "queue", "lost", "bench@edge", "-s", "field.yaml"), "no other node has taken the place of bench@edge")
+	f.contains(f.skytools(0, "status", "-s", "field.yaml"), "declared dead", "edge is root, too", "node/bench@hub and node/bench@edge are both root", "skytools queue lost bench@hub")
 	saved := map[string]int{}
 	text, err := os.ReadFile(filepath.Join(f.dir, "lost.json"))
 	if err != nil {

@@ -96,7 +96,7 @@ func (a *app) runLoops(ctx context.Context, set *spec.Set, f *runFlags) error {
 			Cluster: set.Cluster, Loops: g.Status, Extra: stats,
 			Collect: func(ctx context.Context) *status.Report {
 				patience := min(a.timeout, 10*time.Second)
-				r := status.Collect(ctx, sources(set), patience)
+				r := status.Collect(ctx, everything(set), patience)
 				r.Follow(ctx, standbysOf(set), patience)
 				return r
 			},

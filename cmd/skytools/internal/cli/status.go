@@ -28,6 +28,17 @@ func sources(set *spec.Set) []status.Source {
 	return all
 }
 
+// everything is [sources] and the databases that are declared dead, which may be back.
+func everything(set *spec.Set) []status.Source {
+	all := sources(set)
+	for _, d := range set.Databases {
+		if d.State == spec.Dead {
+			all = append(all, status.Source{Name: d.Name, Dead: true, DSN: d.DSN.Reveal})
+		}
+	}
+	return all
+}
+
 func (a *app) status() *cobra.Command {
 	var paths []string
 	cmd := &cobra.Command{
@@ -42,7 +53,7 @@ whether or not skytools run is running. Exit code 15 when a database could not b
 			if err != nil {
 				return err
 			}
-			r := status.Collect(cmd.Context(), sources(set), a.timeout)
+			r := status.Collect(cmd.Context(), everything(set), a.timeout)
 			r.Follow(cmd.Context(), standbysOf(set), a.timeout)
 			missing(set, r)
 			limitStatus(r, globs)
@@ -140,7 +151,11 @@ func (a *app) printStatus(w io.Writer, cluster string, r *status.Report) {
 			fmt.Fprintf(w, "\n%s  %s\n", a.painted("bold", d.Name), a.painted("drop", d.Error))
 			continue
 		}
-		fmt.Fprintf(w, "\n%s  PostgreSQL %s\n", a.painted("bold", d.Name), d.Server)
+		dead := ""
+		if d.Dead {
+			dead = a.painted("update", ", declared dead")
+		}
+		fmt.Fprintf(w, "\n%s  PostgreSQL %s%s\n", a.painted("bold", d.Name), d.Server, dead)
 		for _, q := range d.Queues {
 			fmt.Fprintf(w, "  queue/%-28s tick %d, %s ago, %d new events, %s\n", q.Name, q.LastTick, ago(q.TickerLag), q.New, megabytes(q.Bytes))
 			for _, c := range q.Consumers {
@@ -199,6 +214,9 @@ func (a *app) printNode(w io.Writer, n status.Node) {
 		}
 	}
 	fmt.Fprintf(w, "  node/%-29s %s%s at tick %d%s\n", n.Queue, n.Type, from, n.Tick, behind)
+	if n.Rival != "" {
+		fmt.Fprintf(w, "    %s\n", a.painted("drop", n.Rival+" is root, too"))
+	}
 	if n.Paused {
 		fmt.Fprintf(w, "    %s\n", a.painted("update", "paused"))
 	}

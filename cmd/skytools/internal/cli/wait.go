@@ -71,6 +71,19 @@ func (a *app) waitTables(ctx context.Context, set *spec.Set, globs []string, lim
 	return a.waitSync(ctx, set, globs, &followers{}, limit)
 }
 
+// waitDeclared waits for all that skytools wait does without an address. To have nothing to
+// wait for is no error.
+func (a *app) waitDeclared(ctx context.Context, set *spec.Set, limit time.Duration) error {
+	err := a.waitSync(ctx, set, nil, followersOf(set, nil), limit)
+	if errors.Is(err, noneToWaitFor) {
+		a.talk("No table and no standby to wait for.")
+		return nil
+	}
+	return err
+}
+
+var noneToWaitFor = &codeError{code: exitError, message: "wait: no replicated table and no standby matches", hint: "skytools status lists what there is"}
+
 // waitSync returns when all tables that match are in sync, and the standbys.
 func (a *app) waitSync(ctx context.Context, set *spec.Set, globs []string, standbys *followers, limit time.Duration) error {
 	ctx, cancel := waitContext(ctx, limit)
@@ -98,7 +111,7 @@ func (a *app) waitSync(ctx context.Context, set *spec.Set, globs []string, stand
 		show.update(now.all)
 		if len(left) == 0 && now.unread == "" && ctx.Err() == nil {
 			if len(now.all) == 0 {
-				return &codeError{code: exitError, message: "wait: no replicated table and no standby matches", hint: "skytools status lists what there is"}
+				return noneToWaitFor
 			}
 			show.end()
 			a.talk("%s in sync after %s.", countedBoth(tables, len(now.all)-tables), time.Since(began).Round(100*time.Millisecond))
