@@ -16,7 +16,10 @@ type Archiver struct {
 }
 
 // archiver reads it, where the server archives at all.
-func (d *Database) archiver(ctx context.Context, tx *pg.Tx) error {
+func (d *Database) archiver(ctx context.Context, tx *pg.Tx) (err error) {
+	if d.system, err = pg.One[string](ctx, tx, "select system_identifier::text from pg_catalog.pg_control_system()"); err != nil {
+		return err
+	}
 	row, err := pg.Struct[archive.Archiver](ctx, tx, archive.ArchiverQuery)
 	if err != nil || row.Mode == "off" {
 		return err

@@ -15,7 +15,7 @@
 //	e/SYSTEM/wal/history/TIMELINE.history
 //	e/SYSTEM/wal/label/SEGMENT.OFFSET.backup
 //	e/SYSTEM/lost/SEGMENT-SEGMENT.json              a gap that was acknowledged: see [Loss]
-//	e/SYSTEM/missed/SEGMENT-SEGMENT.json            what a receiver came too late for: see [Miss]
+//	e/SYSTEM/missed/SEGMENT-SEGMENT.json            what did not come: see [Miss]
 //
 // TIMELINE and LOG have 8 digits and SEGMENT has 24, as in PostgreSQL's names. The key
 // of a segment does not depend on its content, so the store decides between two writers.

@@ -98,6 +98,7 @@ func (a *app) runLoops(ctx context.Context, set *spec.Set, f *runFlags) error {
 				patience := min(a.timeout, 10*time.Second)
 				r := status.Collect(ctx, sources(set), patience)
 				r.Follow(ctx, standbysOf(set), patience)
+				r.Keep(ctx, archivesOf(set), patience)
 				return r
 			},
 		}
