@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"cmp"
 	"regexp"
 	"slices"
 	"strings"
@@ -111,7 +112,7 @@ type ArchiveWAL struct {
 
 	QueueAlert Bytes    `json:"queue_alert,omitempty"` // 0: whatever waits
 	OnOverflow Overflow `json:"on_overflow,omitempty"`
-	StateDir   string   `json:"state_dir"` // on the host of the server
+	StateDir   string   `json:"state_dir,omitempty"` // on the host of the server; empty: see State
 }
 
 func (w *ArchiveWAL) about() string { return "How an archive keeps WAL." }
@@ -140,6 +141,9 @@ func (w *ArchiveWAL) fields() []Field[ArchiveWAL] {
 			Into: func(w *ArchiveWAL) any { return &w.StateDir }},
 	}
 }
+
+// State is where the host of the server remembers what the stores do not know yet.
+func (w *ArchiveWAL) State() string { return cmp.Or(w.StateDir, "/var/lib/skytools") }
 
 // Overflow says what becomes of WAL while too much of it waits.
 type Overflow string
@@ -177,7 +181,7 @@ func (s *Settings) set(text string) {
 
 // preset gives an archive its defaults before its keys are read.
 func (a *Archive) preset() {
-	a.WAL.Client, a.WAL.Spec, a.WAL.StateDir = "skytools-wal", "/etc/skytools", "/var/lib/skytools"
+	a.WAL.Client, a.WAL.Spec = "skytools-wal", "/etc/skytools"
 	a.Verify.Repair = true
 }
 
@@ -336,7 +340,7 @@ func (d *decoder) checkArchive(a *Archive) {
 		say(a.At, "drop-without-limit", "on_overflow: drop needs a limit: write how much may wait, for example queue_alert: 10GB")
 	case w.QueueAlert != 0 && w.QueueAlert < 16<<20:
 		say(a.At, "out-of-range", "queue_alert must be 16MB at least, which is one segment as a rule")
-	case !strings.HasPrefix(w.StateDir, "/"):
+	case !strings.HasPrefix(w.State(), "/"):
 		say(a.At, "bad-path", "state_dir: %q is not an absolute path", w.StateDir)
 	}
 	if from := a.Backup.From; from != "" {

@@ -59,7 +59,7 @@ func leftOut(a *spec.Archive, system uint64) (gaps []repo.Gap, err error) {
 	if a.WAL.OnOverflow != spec.OverflowDrops {
 		return nil, nil
 	}
-	all, err := push.LedgerOf(a.WAL.StateDir, a.Name).All()
+	all, err := push.LedgerOf(a.WAL.State(), a.Name).All()
 	if errors.Is(err, fs.ErrPermission) {
 		return nil, nil // it belongs to the user of PostgreSQL, who is told
 	}

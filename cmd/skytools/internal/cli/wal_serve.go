@@ -67,5 +67,5 @@ func overflowOf(a *spec.Archive) *push.Overflow {
 	if a.WAL.OnOverflow != spec.OverflowDrops {
 		return nil
 	}
-	return &push.Overflow{Limit: int64(a.WAL.QueueAlert), Ledger: push.LedgerOf(a.WAL.StateDir, a.Name)}
+	return &push.Overflow{Limit: int64(a.WAL.QueueAlert), Ledger: push.LedgerOf(a.WAL.State(), a.Name)}
 }
