@@ -1,6 +1,6 @@
 // Package schedule does what is due in an archive: a [Keeper] takes backups and applies the
 // retention after each, a [Prover] drills the newest backup, a [Scrubber] reads everything
-// in the stores.
+// in the stores, a [CatchUp] brings to stores that are not required what they lack.
 //
 // Whether a backup is due is not remembered but seen: it is due when none that is fit
 // began since the last time of its schedule. So a time that was missed, because nothing

@@ -144,6 +144,15 @@ func scrubStores(ctx context.Context, set *spec.Set, a *spec.Archive, stats *sch
 	}).Run(ctx)
 }
 
+// catchUp runs the loop that brings an archive's stores that are not required up to date.
+func catchUp(ctx context.Context, set *spec.Set, a *spec.Archive, stats *schedule.CatchUpStats, log hclog.Logger) error {
+	o, err := keptArchive(ctx, set, a, false, log)
+	if err != nil {
+		return err
+	}
+	return schedule.NewCatchUp(schedule.CatchUpConfig{Archive: o.Archive, Log: log, Stats: stats}).Run(ctx)
+}
+
 // keptArchive opens an archive for a loop. reads: an identity is wanted.
 func keptArchive(ctx context.Context, set *spec.Set, a *spec.Archive, reads bool, log hclog.Logger) (*opened, error) {
 	r, err := repoOf(ctx, a, reads, log)

@@ -65,7 +65,7 @@ Either way nothing is lost: positions are stored with the data.`,
 	fl := cmd.Flags()
 	fl.StringVar(&f.listen, "listen", "", "serve the status page, /status.json and /metrics here, such as 127.0.0.1:8080")
 	fl.StringArrayVar(&f.nodes, "node", nil, "run only the loops of this database; repeatable")
-	fl.StringArrayVar(&f.only, "only", nil, "run only these: tick, maint, replay, forward, receive, backup, drill, verify; repeatable")
+	fl.StringArrayVar(&f.only, "only", nil, "run only these: tick, maint, replay, forward, receive, backup, drill, verify, catchup; repeatable")
 	fl.IntVar(&f.copies, "copies", 2, "tables whose rows are copied at a time to each node, the largest first; those under 1 MB beside them")
 	fl.IntVar(&f.pieces, "pieces", 4, "sessions that copy one large table, or make its indexes, at a time; 1: whole tables only")
 	return cmd
@@ -265,6 +265,18 @@ func loopsOf(set *spec.Set, f *runFlags, log hclog.Logger) ([]group.Loop, []prom
 		gauge("archive_problems", "What was wrong then and could not be repaired.", name, func() float64 { return float64(s.Problems.Load()) })
 		counter("archive_repaired_total", "Objects repaired from another store.", name, func() float64 { return float64(s.Repaired.Load()) })
 		add("verify", name, x.Of, "verify "+x.Name, func(ctx context.Context) error { return advised(scrubStores(ctx, set, &x, s, log.Named(name))) })
+	}
+	for _, x := range set.Archives {
+		optional := slices.ContainsFunc(x.Stores, func(s spec.ArchiveStore) bool { return !s.Required })
+		if !optional || set.Database(x.Of).State == spec.Dead || !wanted("catchup", x.Of) {
+			continue
+		}
+		name := fmt.Sprintf("catchup %s@%s", x.Name, x.Of)
+		s := &schedule.CatchUpStats{}
+		gauge("archive_optional_stores_down", "Stores that are not required and do not answer.", name, func() float64 { return float64(s.Down.Load()) })
+		gauge("archive_optional_missing_objects", "Objects that the others of them lacked when they were last looked at.", name, func() float64 { return float64(s.Missing.Load()) })
+		counter("archive_optional_copied_total", "Objects brought to them after all.", name, func() float64 { return float64(s.Copied.Load()) })
+		add("catchup", name, x.Of, "catchup "+x.Name, func(ctx context.Context) error { return advised(catchUp(ctx, set, &x, s, log.Named(name))) })
 	}
 	return loops, collectors
 }
