@@ -123,6 +123,10 @@ archives:
 	f.contains(f.skytools(0, "backup", "wal"), "pages are damaged on the server", " new; ")
 	f.contains(f.skytools(0, "backup", "list"), "  bad pages")
 	f.contains(f.skytools(0, "backup", "expire", "--dry-run"), "the last without bad pages")
+	newest := []string{"restore", "--preview", "--immediate", "--format"} // the lost segment is before it
+	f.contains(f.skytools(0, append(newest, "text")...), "bad page   ", filepath.Base(relation))
+	f.contains(f.skytools(0, append(newest, "json")...), `"bad_pages": [`, filepath.Base(relation))
+	f.contains(f.skytools(0, "restore", "wal", "--immediate", "--to", filepath.Join(scratch, "bad")), "damaged on the server already: ", filepath.Base(relation))
 	f.contains(f.skytools(0, "verify"), "has pages that were damaged on the server: ", filepath.Base(relation))
 
 	// Without any backup, the first one is due at once.

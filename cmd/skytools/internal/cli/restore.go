@@ -87,7 +87,8 @@ server there up for the recovery, which happens when it is started:
   --as standby   follows the primary of --conninfo and the archive
   --as primary   takes the place of the old one, and archives
 
---preview shows the backup, the timelines and the WAL that it needs, and changes nothing.
+--preview shows the backup with the pages that were damaged in it already, the timelines and
+the WAL that it needs, and changes nothing.
 Across WAL that was left out of the archive, or missed, nothing is restored: exit code 1.
 With --delta the directory may hold an older state of the same cluster; only what differs
 is fetched. After an interrupt no server starts there until the restore has been run again.`,
@@ -133,6 +134,9 @@ is fetched. After an interrupt no server starts there until the restore has been
 			}
 			if len(p.Missing) > 0 {
 				a.talk("WAL is missing from the archive, and the recovery will end there: %s", strings.Join(p.Missing, ", "))
+			}
+			if len(p.Backup.BadPages) > 0 {
+				a.talk("pages of the backup were damaged on the server already: %s", render.Clean(strings.Join(p.Backup.BadPages, "; ")))
 			}
 			bar := a.newBar("restore")
 			o.Progress = func(done, total int64) { bar.set(share(done, total)) }
@@ -218,6 +222,9 @@ func (a *app) printPreview(p restore.Preview, hole *repo.Gap) error {
 	}
 	fmt.Fprintf(a.Out, "target     %s\nbackup     %s, %s, ended %s\ntimelines  %s\nto write   %s\nWAL        %s\n", out.Target, p.Backup.ID, out.Backup.Kind,
 		p.Backup.Ended.UTC().Format(time.DateTime), strings.Join(path, " "), megabytes(p.Bytes), counted(p.Segments, "segment"))
+	for _, page := range p.Backup.BadPages {
+		fmt.Fprintf(a.Out, "bad page   %s\n", render.Clean(page))
+	}
 	for _, m := range p.Missing {
 		fmt.Fprintf(a.Out, "missing    %s\n", m)
 	}
