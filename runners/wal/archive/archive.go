@@ -194,7 +194,18 @@ func (a *Archive) Segments(ctx context.Context) iter.Seq2[retain.Segment, error]
 	}
 }
 
-// Remove deletes a file from every store.
+// Missed are the records of WAL that is missing for good. It makes an Archive a
+// [retain.WAL].
+func (a *Archive) Missed(ctx context.Context) (all []retain.Segment, err error) {
+	missed, err := a.Repo.Misses(ctx, a.System)
+	for _, m := range missed {
+		first, last := m.Span()
+		all = append(all, retain.Segment{Timeline: first.Timeline, From: a.Size.Start(first), To: a.Size.End(last), Key: m.Key(a.System)})
+	}
+	return all, err
+}
+
+// Remove deletes an object from every store.
 func (a *Archive) Remove(ctx context.Context, s retain.Segment) error {
 	var errs []error
 	for _, from := range a.Repo.Stores {

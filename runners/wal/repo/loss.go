@@ -53,7 +53,7 @@ func (r *Repo) record(ctx context.Context, prefix string, g Gap, because string,
 		if err := r.alive(ctx, s); err != nil {
 			return err
 		}
-		err := putJSON(ctx, s, prefix+loss.First+"-"+loss.Last+".json", loss)
+		err := putJSON(ctx, s, loss.key(prefix), loss)
 		if errors.Is(err, store.ErrExists) {
 			return nil
 		}
@@ -61,6 +61,8 @@ func (r *Repo) record(ctx context.Context, prefix string, g Gap, because string,
 	})
 	return err
 }
+
+func (l Loss) key(prefix string) string { return prefix + l.First + "-" + l.Last + ".json" }
 
 // Losses reads those that any store knows. A store that is not required may be silent,
 // and a record that cannot be read acknowledges nothing: both are logged.

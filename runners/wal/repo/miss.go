@@ -14,7 +14,8 @@ import (
 // A Miss is WAL that a receiver came too late for: the server had removed it, and no store
 // had it then; or that archive_command has left out, because too much waited. It makes a gap
 // known before there is anything behind it. A gap it stays while a segment of it is
-// missing; archive_command may still bring what a receiver has missed.
+// missing; archive_command may still bring what a receiver has missed. Retention removes the
+// record when nothing that is kept leads there.
 //
 // Source: design/wal.md, R13 and R22.
 type Miss Loss
@@ -42,6 +43,16 @@ func (r *Repo) Misses(ctx context.Context, system uint64) (all Misses, err error
 	}
 	return all, nil
 }
+
+// Span is the first and the last segment of it.
+func (m Miss) Span() (first, last segment.Name) {
+	first, _ = segment.Parse(m.First) // checked when it was read
+	last, _ = segment.Parse(m.Last)
+	return first, last
+}
+
+// Key is where it is in the stores.
+func (m Miss) Key(system uint64) string { return Loss(m).key(missPrefix(system)) }
 
 // Behind are the segments before a position that no store has, back to the last one that
 // some store has. There are none when no store has any before it: the archive begins here.

@@ -18,7 +18,7 @@ import (
 // TestVeto: a backup that the command does not let go stays, is asked about again, and
 // expires when it does.
 func TestVeto(t *testing.T) {
-	w := &world{t: t, random: rand.New(rand.NewPCG(1, 1)), now: start, timeline: 1, lines: restore.Timelines{}, wal: map[retain.Segment]time.Time{}}
+	w := &world{t: t, random: rand.New(rand.NewPCG(1, 1)), now: start, timeline: 1, lines: restore.Timelines{}, wal: map[retain.Segment]time.Time{}, missed: map[retain.Segment]bool{}}
 	w.store = &memory{objects: map[string]object{}, now: func() time.Time { return w.now }}
 	w.shelf = &backup.Shelf{System: "1", Stores: []backup.Store{{Store: w.store, Required: true}}}
 	dir := t.TempDir()

@@ -264,8 +264,8 @@ func (k *Keeper) keep(ctx context.Context) error {
 		k.Log.Warn("a backup that would have expired stays: pre_expire did not let it go", "backup", string(v.ID), "why", v.Why)
 	}
 	k.Stats.Swept.Add(int64(len(r.Swept)))
-	if len(r.Expired)+len(r.Swept)+r.Segments > 0 {
-		k.Log.Info("applied the retention", "expired", fmt.Sprint(r.Expired), "removed", fmt.Sprint(r.Swept), "packs", r.Packs, "segments", r.Segments)
+	if len(r.Expired)+len(r.Swept)+r.Segments+r.Missed > 0 {
+		k.Log.Info("applied the retention", "expired", fmt.Sprint(r.Expired), "removed", fmt.Sprint(r.Swept), "packs", r.Packs, "segments", r.Segments, "missed", r.Missed)
 	}
 	return nil
 }

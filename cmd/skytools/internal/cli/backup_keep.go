@@ -105,6 +105,9 @@ func (a *app) printRetention(r retain.Report, dry bool) error {
 	if dry {
 		done = "Would be done"
 	}
+	if r.Missed > 0 {
+		fmt.Fprintf(a.Out, "No restore comes to WAL that %s of missing WAL name: they go.\n", counted(r.Missed, "record"))
+	}
 	fmt.Fprintf(a.Out, "%s: %d expired, %d removed; %s and %s of WAL removed, %s.\n", done, len(r.Expired), len(r.Swept),
 		counted(r.Packs, "pack"), counted(r.Segments, "file"), megabytes(r.Bytes))
 	return nil
