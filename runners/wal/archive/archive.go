@@ -95,6 +95,9 @@ func (a *Archive) Lineages(ctx context.Context) (all []segment.Lineage, err erro
 			continue
 		}
 		text, err := a.Repo.Text(ctx, a.System, f.Name)
+		if errors.Is(err, repo.ErrNoIdentity) {
+			err = &hiddenError{err}
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -105,6 +108,16 @@ func (a *Archive) Lineages(ctx context.Context) (all []segment.Lineage, err erro
 		all = append(all, l)
 	}
 	return all, nil
+}
+
+// A hiddenError says that a history is encrypted, as those of former versions are.
+type hiddenError struct{ error }
+
+func (e *hiddenError) Unwrap() error { return e.error }
+
+// Hint is what a person can try.
+func (e *hiddenError) Hint() string {
+	return "this history was archived by a version that encrypted them: do this on a host with the identity"
 }
 
 // Timelines are the lineages as [restore.Choose] and [retain.Decide] want them.

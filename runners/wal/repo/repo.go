@@ -32,7 +32,7 @@
 //	tail -c +513 OBJECT > SEGMENT                               neither
 //	sha256sum SEGMENT                                           the sha256 of the header
 //
-// The host of the database needs the recipients, which are public, and no identity. The
+// Histories are not encrypted. The host of the database needs the recipients, which are public, and no identity. The
 // digest of the plain content is open, so that such a host can compare: whoever can
 // read a store can tell whether it has a file that he knows.
 //

@@ -175,8 +175,9 @@ func TestRoundTrip(t *testing.T) {
 				} {
 					ok(t, a.put(t, file, content))
 					a.Identities = nil
-					if _, err := a.get(t, file); encrypted != errors.Is(err, repo.ErrNoIdentity) {
-						t.Errorf("without an identity: %v", err)
+					hidden := encrypted && !strings.HasSuffix(file, ".history") // what retention has to know
+					if _, err := a.get(t, file); hidden != errors.Is(err, repo.ErrNoIdentity) || !hidden && err != nil {
+						t.Errorf("%s without an identity: %v", file, err)
 					}
 					a.Identities = []age.Identity{id}
 					got, err := a.get(t, file)

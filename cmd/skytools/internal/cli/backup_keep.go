@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"text/tabwriter"
@@ -65,6 +66,9 @@ Skytools run does the same after each backup.`,
 				return err
 			}
 			o, err := f.whole(cmd.Context(), cmd, args, true)
+			if missing := (*identityError)(nil); errors.As(err, &missing) {
+				o, err = f.whole(cmd.Context(), cmd, args, false)
+			}
 			if err != nil {
 				return err
 			}
@@ -116,6 +120,9 @@ func (a *app) printRetention(r retain.Report, dry bool) error {
 // keepBackups takes the backups of an archive that are due, and applies its retention.
 func keepBackups(ctx context.Context, set *spec.Set, a *spec.Archive, stats *schedule.Stats, log hclog.Logger) error {
 	o, err := keptArchive(ctx, set, a, a.Retention.Any(), log)
+	if missing := (*identityError)(nil); errors.As(err, &missing) {
+		o, err = keptArchive(ctx, set, a, false, log)
+	}
 	if err != nil {
 		return err
 	}

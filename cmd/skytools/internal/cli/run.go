@@ -250,6 +250,7 @@ func loopsOf(set *spec.Set, f *runFlags, log hclog.Logger) ([]group.Loop, []prom
 		s := &schedule.ProveStats{}
 		counter("drills_total", "Drills of backups held.", name, func() float64 { return float64(s.Drills.Load()) })
 		counter("drills_failed_total", "Drills that a backup has not stood.", name, func() float64 { return float64(s.Failed.Load()) })
+		gauge("drill_data_changed", "Whether in the last drill a check failed at the end of the WAL that the backup itself stands.", name, func() float64 { return float64(s.Changed.Load()) })
 		gauge("backup_proven_timestamp_seconds", "When a backup last stood a drill; 0: never.", name, func() float64 { return float64(s.Proven.Load()) })
 		add("drill", name, x.Of, "drill "+x.Name, func(ctx context.Context) error {
 			return advised(proveBackups(ctx, set, &x, f.paths, s, log.Named(name)))
