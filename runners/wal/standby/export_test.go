@@ -16,3 +16,10 @@ func (s *Standby) Launch(ctx context.Context) error {
 		return err == nil && p.Replayed != nil, nil
 	})
 }
+
+// Complaints are the problems of a state.
+func (s *Standby) Complaints(st State) []string {
+	st.Problems = nil
+	st.complain(s)
+	return st.Problems
+}
