@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/skytools-go/skytools/runners"
@@ -27,6 +28,8 @@ import (
 type Overflow struct {
 	Limit  int64 // bytes of segments that wait
 	Ledger *Ledger
+
+	last atomic.Int64 // when this process last left one out, in seconds since 1970
 }
 
 const (
@@ -72,7 +75,10 @@ func (o *Overflow) dropping() bool {
 	if o == nil {
 		return false
 	}
-	age, some := o.Ledger.Age()
+	if time.Since(time.Unix(o.last.Load(), 0)) < again {
+		return true
+	}
+	age, some := o.Ledger.Age() // by another process
 	return some && age < again
 }
 
@@ -103,6 +109,7 @@ func (p *Pusher) drop(ctx context.Context, dir wal.DataDir, f file, waiting int6
 		if err := p.note(ctx, f, size, because); err != nil {
 			return errors.Join(why, err)
 		}
+		p.Overflow.last.Store(time.Now().Unix())
 		p.Log.Error("a segment is left out of the archive, since too much WAL waits: no restore leads across it", "segment", f.name.String(), "waiting", waiting, "error", why)
 	} else {
 		p.Log.Warn("PostgreSQL is told that a file is archived, since too much WAL waits", "file", f.name.String(), "error", why)

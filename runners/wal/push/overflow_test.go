@@ -85,6 +85,28 @@ func TestOverflow(t *testing.T) {
 	}
 }
 
+// A store that takes records and no segments, as one that is too slow, is tried once: what is
+// too much after that is left out at once.
+func TestOverflowOfASlowStore(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	p, waiting := w.overflowing(filepath.Join(t.TempDir(), "wal.dropped"), 0)
+	w.slow.segmentsOnly = true
+	w.slow.down.Store(true)
+	w.ok(w.push(p, waiting[0]))
+	w.done(waiting[0])
+	began := time.Now()
+	w.ok(w.push(p, waiting[1]))
+	if took := time.Since(began); took > time.Second {
+		t.Errorf("the second one took %s", took)
+	}
+	w.ok(p.Tell(t.Context()))
+	want := []string{waiting[0].String() + "-" + waiting[0].String(), waiting[1].String() + "-" + waiting[1].String()}
+	if diff := cmp.Diff(want, w.misses()); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // Without a place to write it down nothing is left out, and what only the stores can
 // remember they do.
 func TestOverflowWithoutLedger(t *testing.T) {
