@@ -42,7 +42,8 @@ func TestRecipe(t *testing.T) {
 	c.Take(shelf, c.Options())
 	c.Exec("update large set n = -n where n % 5000 = 0; insert into ledger select 0")
 	m := c.Take(shelf, c.Options())
-	c.Exec("insert into ledger select 7; select pg_switch_wal()")
+	c.Exec("insert into ledger select 7")
+	c.Exec("select pg_switch_wal()")
 	c.Archived()
 	want := backuptest.One[string](c, digest+" union all select sum(n)::text from large order by 1")
 
