@@ -65,8 +65,12 @@ func (r *Report) Keep(ctx context.Context, all []Kept, timeout time.Duration) {
 
 func (k Kept) look(ctx context.Context, d *Database) Archive {
 	a := Archive{Name: k.Name, Of: k.Of, Missed: []Missed{}}
-	if d == nil || d.Error != "" || d.system == "" {
+	switch {
+	case d == nil || d.Error != "":
 		a.Error = "its server does not answer"
+		return a
+	case d.system == "":
+		a.Error = "its server does not tell its system identifier: grant execute on function pg_control_system()"
 		return a
 	}
 	system, err := strconv.ParseUint(d.system, 10, 64)

@@ -73,8 +73,14 @@ func TestArchiver(t *testing.T) {
 	if a := r.Databases[0].Archiver; len(r.Problems) != 0 || !strings.Contains(a.Line(), "archived "+a.Last) {
 		t.Errorf("%q, %s", r.Problems, a.Line())
 	}
+	do("revoke execute on function pg_control_system() from public")
 	little := strings.Replace(s.DSN("postgres"), "user="+sandbox.User, "user=little", 1)
-	if a := collect(little).Databases[0].Archiver; a == nil || a.Waiting != nil || a.Last == "" {
+	r = collect(little)
+	if a := r.Databases[0].Archiver; a == nil || a.Waiting != nil || a.Last == "" {
 		t.Errorf("for a role without rights: %+v", a)
+	}
+	r.Keep(t.Context(), []status.Kept{{Name: "wal", Of: "hub", Limit: 1}, {Name: "other", Of: "lost"}}, time.Minute)
+	if a := r.Archives; len(r.Problems) != 0 || !strings.Contains(a[0].Error, "grant execute") || !strings.Contains(a[1].Error, "does not answer") {
+		t.Errorf("for a role without rights: %q, %+v", r.Problems, a)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"slices"
+	"sync"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -22,9 +23,10 @@ func archivesOf(set *spec.Set) (all []status.Kept) {
 		if set.Database(a.Of).State == spec.Dead {
 			continue
 		}
+		stores := &storesOf{a: a}
 		all = append(all, status.Kept{Name: a.Name, Of: a.Of, Limit: int64(a.WAL.QueueAlert), Missed: func(ctx context.Context, system uint64) ([]repo.Gap, error) {
 			here, unread := leftOut(a, system)
-			known, err := missedIn(ctx, a, system)
+			known, err := stores.missed(ctx, system)
 			for _, g := range here {
 				if !slices.ContainsFunc(known, func(k repo.Gap) bool { return k.First == g.First }) {
 					known = append(known, g)
@@ -36,12 +38,40 @@ func archivesOf(set *spec.Set) (all []status.Kept) {
 	return all
 }
 
-// missedIn are the gaps that the stores know and that nobody has acknowledged.
-func missedIn(ctx context.Context, a *spec.Archive, system uint64) ([]repo.Gap, error) {
-	r, err := repoOf(ctx, a, false, hclog.NewNullLogger())
+// storesOf are the stores of an archive, opened when they are first looked at, and then
+// kept: a server of metrics looks again and again. After an error they are opened anew,
+// since their keys may be others by then.
+type storesOf struct {
+	a    *spec.Archive
+	mu   sync.Mutex
+	repo *repo.Repo
+}
+
+func (s *storesOf) open(ctx context.Context) (r *repo.Repo, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.repo == nil {
+		s.repo, err = repoOf(ctx, s.a, false, hclog.NewNullLogger())
+	}
+	return s.repo, err
+}
+
+// missed are the gaps that the stores know and that nobody has acknowledged.
+func (s *storesOf) missed(ctx context.Context, system uint64) ([]repo.Gap, error) {
+	r, err := s.open(ctx)
 	if err != nil {
 		return nil, err
 	}
+	gaps, err := missedIn(ctx, r, system)
+	if err != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.repo = nil
+	}
+	return gaps, err
+}
+
+func missedIn(ctx context.Context, r *repo.Repo, system uint64) ([]repo.Gap, error) {
 	opened, err := archive.Open(ctx, r, system)
 	if err != nil {
 		return nil, err

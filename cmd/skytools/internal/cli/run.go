@@ -92,13 +92,14 @@ func (a *app) runLoops(ctx context.Context, set *spec.Set, f *runFlags) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	if f.listen != "" {
+		archives := archivesOf(set)
 		server := &web.Server{
 			Cluster: set.Cluster, Loops: g.Status, Extra: stats,
 			Collect: func(ctx context.Context) *status.Report {
 				patience := min(a.timeout, 10*time.Second)
 				r := status.Collect(ctx, sources(set), patience)
 				r.Follow(ctx, standbysOf(set), patience)
-				r.Keep(ctx, archivesOf(set), patience)
+				r.Keep(ctx, archives, patience)
 				return r
 			},
 		}
