@@ -18,7 +18,7 @@ func prove(o Object[archiveState]) Draft[archiveState] {
 		Title: "prove", Alone: true, Do: archive.End(),
 		Inputs: []Input{{Name: "segment", Node: o.Database, Stmt: archive.Segment()}, {Name: "since", Node: o.Database, Stmt: archive.Clock()}},
 		Wait: &Wait{Node: o.Database, Inputs: []Input{}, EveryMS: 200, LimitMS: 120_000, Stmt: archive.Archived(InputArg("segment"), InputArg("since")),
-			Try: "skytools wal init " + o.Name + " if the stores are not ready yet; skytools wal prove " + o.Name + " asks the stores; the server's log says why archive_command fails"},
+			Try: "skytools wal init " + o.Name + " if the stores are not ready yet; skytools wal prove " + o.Name + " asks the stores; the server's log says why archive_command fails; where no failure is told of, see that its first word, the client, is a program which the user of PostgreSQL finds and may run on that host"},
 	}
 }
 

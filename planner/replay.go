@@ -72,12 +72,33 @@ var replayKind = Kind[replayState]{
 		of := s.home(o.Database)
 		return []Address{{"schema", "skytools", of}, {"standby", o.Name, of}}
 	},
+	Found: func(s *Scene, database, path string) (string, bool) {
+		if path != "replay" {
+			return "", true
+		}
+		return pausedSince(s, database)
+	},
 	Notes: func(s *Scene, o Object[replayState]) []string {
 		if o.Want.Replay == "paused" {
 			return []string{"while replay is paused the standby keeps all WAL that arrives, and its disk fills"}
 		}
 		return nil
 	},
+}
+
+// pausedSince says how long a standby has not replayed. A short pause is no drift.
+func pausedSince(s *Scene, database string) (text string, drift bool) {
+	for _, raw := range s.database(database).rows("replay") {
+		var row standby.Replay
+		if json.Unmarshal(raw, &row) != nil || row.State != "paused" {
+			continue
+		}
+		if row.Since == nil {
+			return "paused", row.Late()
+		}
+		return "paused: nothing is replayed that was committed after " + *row.Since, row.Late()
+	}
+	return "", true
 }
 
 // milliseconds is a delay as PostgreSQL takes it, whose units are not ours.

@@ -130,3 +130,40 @@ func TestStandbyDown(t *testing.T) {
 		}
 	}
 }
+
+// A pause is drift when it has lasted, beside the delay, and says since when.
+func TestStandbyPaused(t *testing.T) {
+	set := parseSpec(t, standbys)
+	w := newWorld(set)
+	w.settle(t, set)
+	for _, c := range []struct{ facts, want string }{
+		{`"since": "2026-11-29 13:00:00Z", "behind": 12`, ""},
+		{`"since": null, "behind": 0`, ""},
+		{`"since": "2026-11-29 13:00:00Z", "behind": 100000`, "paused: nothing is replayed that was committed after 2026-11-29 13:00:00Z"},
+		{`"since": null, "behind": null`, "paused"},
+	} {
+		row := w.Databases["b"].Rows["replay"][0]
+		var now map[string]any
+		if err := json.Unmarshal(row, &now); err != nil {
+			t.Fatal(err)
+		}
+		now["state"] = "paused"
+		text, err := json.Marshal(now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.Databases["b"].Rows["replay"][0] = json.RawMessage(strings.TrimSuffix(string(text), "}") + ", " + c.facts + "}")
+		d, err := planner.FindDrift(set, w.Live, options())
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		if len(d.Drifted) == 1 {
+			got, _ = d.Drifted[0].Fields[0].After.(string)
+		}
+		if got != c.want {
+			t.Errorf("%s: drift is %q, want %q", c.facts, got, c.want)
+		}
+		w.Databases["b"].Rows["replay"][0] = row
+	}
+}

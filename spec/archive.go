@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"cmp"
 	"regexp"
 	"slices"
 	"strings"
@@ -108,6 +109,10 @@ type ArchiveWAL struct {
 	Settings    Settings    `json:"settings,omitempty"`
 	Client      string      `json:"client"` // on the host of the server
 	Spec        string      `json:"spec"`   // there, too
+
+	QueueAlert Bytes    `json:"queue_alert,omitempty"` // 0: whatever waits
+	OnOverflow Overflow `json:"on_overflow,omitempty"`
+	StateDir   string   `json:"state_dir,omitempty"` // on the host of the server; empty: see State
 }
 
 func (w *ArchiveWAL) about() string { return "How an archive keeps WAL." }
@@ -128,6 +133,32 @@ func (w *ArchiveWAL) fields() []Field[ArchiveWAL] {
 			Into: func(w *ArchiveWAL) any { return &w.Client }},
 		{Name: "spec", Doc: "Where the YAML is on the host of the server.", Default: "/etc/skytools", Example: "/etc/skytools",
 			Into: func(w *ArchiveWAL) any { return &w.Spec }},
+		{Name: "queue_alert", Doc: "How much WAL may wait to be archived before status and the metrics say so.", Default: "any amount", Example: "10GB",
+			Into: func(w *ArchiveWAL) any { return bytesOf{"queue_alert", &w.QueueAlert} }},
+		{Name: "on_overflow", Doc: "What becomes of WAL while more than queue_alert waits. alert: it waits, and when the disk is full the server stops; drop: what no store takes is left out of the archive, so that the server goes on. That is written down first: no restore leads across it, and where backups have a schedule, one is taken at once.", Default: "alert", Example: "drop",
+			Into: func(w *ArchiveWAL) any { return &w.OnOverflow }},
+		{Name: "state_dir", Doc: "With drop: where what was left out is written down on the host of the server until the stores have that. It belongs to the user of PostgreSQL, and outlives a restart of the host.", Default: "/var/lib/skytools", Example: "/var/lib/skytools",
+			Into: func(w *ArchiveWAL) any { return &w.StateDir }},
+	}
+}
+
+// State is where the host of the server remembers what the stores do not know yet.
+func (w *ArchiveWAL) State() string { return cmp.Or(w.StateDir, "/var/lib/skytools") }
+
+// Overflow says what becomes of WAL while too much of it waits.
+type Overflow string
+
+// The ways. OverflowAlerts is the zero value.
+const (
+	OverflowAlerts Overflow = ""
+	OverflowDrops  Overflow = "drop"
+)
+
+func (o *Overflow) choices() []string { return []string{"alert", "drop"} }
+
+func (o *Overflow) set(text string) {
+	if *o = Overflow(text); text == "alert" {
+		*o = OverflowAlerts
 	}
 }
 
@@ -303,6 +334,14 @@ func (d *decoder) checkArchive(a *Archive) {
 		say(a.At, "out-of-range", "rpo must be a second at least")
 	case !slotName.MatchString(a.SlotName()):
 		say(a.At, "bad-slot", "%q cannot be the name of a slot: it has up to 63 lower-case letters, digits and _", a.SlotName())
+	}
+	switch w := a.WAL; {
+	case w.OnOverflow == OverflowDrops && w.QueueAlert == 0:
+		say(a.At, "drop-without-limit", "on_overflow: drop needs a limit: write how much may wait, for example queue_alert: 10GB")
+	case w.QueueAlert != 0 && w.QueueAlert < 16<<20:
+		say(a.At, "out-of-range", "queue_alert must be 16MB at least, which is one segment as a rule")
+	case !strings.HasPrefix(w.State(), "/"):
+		say(a.At, "bad-path", "state_dir: %q is not an absolute path", w.StateDir)
 	}
 	if from := a.Backup.From; from != "" {
 		switch s := d.set.Standbys.Get(from); {

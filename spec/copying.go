@@ -2,9 +2,6 @@ package spec
 
 import (
 	"fmt"
-	"math"
-	"strconv"
-	"strings"
 
 	"gopkg.in/yaml.v3"
 )
@@ -69,36 +66,16 @@ func (c *CopyIndexes) set(s string) {
 // A Rate is a number of bytes a second; 0: no limit.
 type Rate int64
 
-// rateUnits are those of PostgreSQL: documentation, 20.1.1 Parameter Names and Values.
-var rateUnits = []struct {
-	name string
-	size int64
-}{{"kB", 1 << 10}, {"MB", 1 << 20}, {"GB", 1 << 30}}
-
 // ParseRate reads a text such as 20MB.
 func ParseRate(text string) (Rate, error) {
-	for _, u := range rateUnits {
-		digits, found := strings.CutSuffix(text, u.name)
-		if !found {
-			continue
-		}
-		if n, err := strconv.ParseInt(digits, 10, 64); err == nil && n > 0 && n <= math.MaxInt32 && digits[0] != '+' && digits[0] != '0' {
-			return Rate(n * u.size), nil
-		}
+	if n, ok := parseBytes(text); ok {
+		return Rate(n), nil
 	}
 	return 0, fmt.Errorf("%q is no rate; write a whole number of kB, MB or GB a second, such as 20MB", text)
 }
 
 // String is the text that [ParseRate] reads.
-func (r Rate) String() string {
-	text := ""
-	for _, u := range rateUnits {
-		if int64(r)%u.size == 0 || text == "" {
-			text = strconv.FormatInt(int64(r)/u.size, 10) + u.name
-		}
-	}
-	return text
-}
+func (r Rate) String() string { return bytesText(int64(r)) }
 
 // rateOf reads a rate.
 type rateOf struct{ into *Rate }

@@ -55,7 +55,7 @@ func TestExamplesParse(t *testing.T) {
 		"archive":                  databases + "archives: {a: {of: hub, stores: [{url: 'file:///a'}], KEY: VALUE}}\n",
 		"archive.stores":           databases + "archives: {a: {of: hub, stores: [{url: 'file:///a'}, {url: 'file:///b', KEY: VALUE}]}}\n",
 		"archive.encrypt":          databases + "archives: {a: {of: hub, stores: [{url: 'file:///a'}], encrypt: {KEY: VALUE}}}\n",
-		"archive.wal":              databases + "archives: {a: {of: hub, stores: [{url: 'file:///a'}], wal: {transport: both, KEY: VALUE}}}\n",
+		"archive.wal":              databases + "archives: {a: {of: hub, stores: [{url: 'file:///a'}], wal: {transport: both, queue_alert: 1GB, KEY: VALUE}}}\n",
 		"standby":                  databases + "standbys: {s: {of: hub, dsn: service=s, data_dir: /d, archive: wal, KEY: VALUE}}\narchives: {wal: {of: hub, stores: [{url: 'file:///a'}]}}\n",
 		"allow":                    databases + "allow: [{CODE, because: b, until: 2026-01-01, KEY: VALUE}]\n",
 		"ignore":                   databases + "ignore: [{address: queue/x@hub, until: 2026-01-01, KEY: VALUE}]\n",
@@ -75,7 +75,7 @@ func TestExamplesParse(t *testing.T) {
 		}
 		for _, given := range []string{ // what the place says already, the example replaces
 			"dsn: service=x, ", "on: hub, ", "type: branch, ", "provider: hub, ", "because: b, ", "until: 2026-01-01, ", "address: queue/x@hub, ", "split: ev_type, ",
-			"of: hub, ", "transport: both, ", "stores: [{url: 'file:///a'}], ", "url: 'file:///b', ", "dsn: service=s, ", "data_dir: /d, ", "archive: wal, ",
+			"of: hub, ", "transport: both, ", "queue_alert: 1GB, ", "stores: [{url: 'file:///a'}], ", "url: 'file:///b', ", "dsn: service=s, ", "data_dir: /d, ", "archive: wal, ",
 		} {
 			if key, _, _ := strings.Cut(given, ":"); key == f.name || key == "split" && f.name == "to" || key == "on" && kind == "queue" && (f.name == "nodes" || inCascade[f.name]) {
 				doc = strings.Replace(doc, given, "", 1)

@@ -86,18 +86,32 @@ files() {
 			sub(/^"[^"]*":"?/, "", m)
 			return m
 		}
+		function plain(s, out, c) { # what stands for a character; nothing: one that no line can have
+			while (match(s, /\\./)) {
+				out = out substr(s, 1, RSTART - 1)
+				c = substr(s, RSTART + 1, 1)
+				s = substr(s, RSTART + 2)
+				if (c ~ /[bfnrt]/ || c == "u" && s !~ /^00[2-7]/) return ""
+				if (c == "u") {
+					c = sprintf("%c", 16 * substr(s, 3, 1) + index("123456789abcdef", substr(s, 4, 1)))
+					s = substr(s, 5)
+				}
+				out = out c
+			}
+			return out s
+		}
 		function number(at) { return ((byte[at] * 256 + byte[at + 1]) * 256 + byte[at + 2]) * 256 + byte[at + 3] }
 		BEGIN {
 			digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 			for (i = 1; i <= 64; i++) digit[substr(digits, i, 1)] = i - 1
 		}
 		!/^\{"file":/ { next }
-		/^\{"file":\{"path":"[^"]*\\/ { print "left out, for its name: " substr($0, 10, 200) >"/dev/stderr"; next }
-		/"dir":true/ { print "dir", value("path"); next }
-		{
-			name = value("path"); size = value("size") + 0; text = value("frames"); gsub(/=/, "", text)
-			if (name == "tablespace_map") next
+		match($0, /"path":"([^"\\]|\\.)*/) && (name = plain(substr($0, RSTART + 8, RLENGTH - 8))) == "" { print "left out, for its name: " substr($0, 10, 200) >"/dev/stderr"; next }
+		/"dir":true/ { print "dir", name; next }
+		name != "tablespace_map" {
+			size = value("size") + 0; text = value("frames"); gsub(/=/, "", text)
 			print "file", name
+			print "want", size, name
 			n = bits = held = 0
 			for (i = 1; i <= length(text); i++) {
 				held = held * 64 + digit[substr(text, i, 1)]; bits += 6
@@ -135,7 +149,7 @@ files() {
 		read -r word pack offset <"$work/next"
 	done
 	find "$to/" "$to".* -type f -exec chmod 600 {} + 2>/dev/null || true
-	sed -n 's/.*{"file":{"path":"\([^"\\]*\)","size":\([0-9]*\).*/\2 \1/p' "$work/lines" | grep -v ' tablespace_map$' | sort >"$work/want"
+	sed -n 's/^want //p' "$work/all" | sort >"$work/want"
 	find -L "$to" -type f -printf '%s %P\n' | sort | comm -13 - "$work/want" >"$work/wrong"
 	[ -s "$work/wrong" ] && die "should be of these sizes and are not: $(head -n 5 "$work/wrong")"
 	touch "$to/recovery.signal"
@@ -147,17 +161,25 @@ files() {
 }
 
 # To PostgreSQL exit code 1 means that there is no such file, which ends recovery. Whatever
-# else is wrong must stop it: 255. Partial copies of the last segment, SEGMENT.LSN-*.partial
-# beside the timeline's directories, are not looked at; they have the same form.
+# else is wrong must stop it: 255. Where a segment is missing and no later one is there, it may
+# be the last, of which there are copies up to some position: SEGMENT.POSITION-*.partial. The
+# longest one will do to end recovery with, and for nobody who follows the timeline further.
 wal() {
 	absent=
 	trap 'code=$?; [ "$code" = 0 ] || [ -n "$absent" ] || exit 255' EXIT
 	store=$(epoch "$1")
 	[ -d "$store/wal" ] || die "there is no $store/wal"
+	timeline=$store/wal/$(echo "$2" | cut -c1-8)
 	case $2 in
 	*.history) object=$store/wal/history/$2 ;;
-	*) object=$store/wal/$(echo "$2" | cut -c1-8)/$(echo "$2" | cut -c9-16)/$2 ;;
+	*) object=$timeline/$(echo "$2" | cut -c9-16)/$2 ;;
 	esac
+	if ! [ -e "$object" ] && [ -e recovery.signal ] && ! [ -e standby.signal ] &&
+		[ -z "$(find "$timeline" -mindepth 2 -type f 2>/dev/null | sed 's,.*/,,' | awk -v this="$2" '$0 > this')" ]; then
+		for partial in "$timeline/$2".*.partial; do # in the order of their positions
+			object=$partial
+		done
+	fi
 	if ! [ -e "$object" ]; then
 		absent=yes
 		exit 1

@@ -16,7 +16,14 @@ type Archiver struct {
 }
 
 // archiver reads it, where the server archives at all.
-func (d *Database) archiver(ctx context.Context, tx *pg.Tx) error {
+func (d *Database) archiver(ctx context.Context, tx *pg.Tx) (err error) {
+	err = tx.Attempt(ctx, func() (err error) {
+		d.system, err = pg.One[string](ctx, tx, "select system_identifier::text from pg_catalog.pg_control_system()")
+		return err
+	})
+	if err != nil && pg.Code(err) != "42501" { // some providers keep it to themselves
+		return err
+	}
 	row, err := pg.Struct[archive.Archiver](ctx, tx, archive.ArchiverQuery)
 	if err != nil || row.Mode == "off" {
 		return err

@@ -2,11 +2,14 @@ package status_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/skytools-go/skytools/runners/status"
+	"github.com/skytools-go/skytools/runners/wal/repo"
+	"github.com/skytools-go/skytools/runners/wal/segment"
 	"github.com/skytools-go/skytools/sql/pg"
 	"github.com/skytools-go/skytools/sql/sandbox"
 )
@@ -52,6 +55,16 @@ func TestArchiver(t *testing.T) {
 	if a := r.Databases[0].Archiver; len(r.Problems) != 1 || !strings.Contains(r.Problems[0], "cannot archive "+a.Failed) || a.Waiting == nil || a.Waiting.Files == 0 || a.Waiting.Bytes == 0 {
 		t.Errorf("%q, %+v", r.Problems, a)
 	}
+	r.Keep(t.Context(), []status.Kept{{Name: "wal", Of: "hub", Limit: 1 << 20, Missed: func(_ context.Context, system uint64) ([]repo.Gap, error) {
+		n := segment.Name{Timeline: 1, Seg: 7}
+		return []repo.Gap{{First: n, Last: n, Count: 1, Missed: time.Unix(1e9, 0), Why: "a test", Dropped: true}}, fmt.Errorf("of %d", system)
+	}}}, time.Minute)
+	if a := r.Archives[0]; a.Segments() != 1 || a.Missed[0].First != "000000010000000000000007" || !strings.HasPrefix(a.Error, "of 7") {
+		t.Errorf("%+v", a)
+	}
+	if p := r.Problems; len(p) != 3 || !strings.Contains(p[1], "MB of WAL to archive, more than queue_alert, which is 1 MB") || !strings.Contains(p[2], "0007, which was left out at 2001-09-09T01:46:40Z: a test") {
+		t.Errorf("%q", p)
+	}
 	do("alter system set archive_command = 'true'", "select pg_reload_conf()")
 	r = until(func(r *status.Report) bool {
 		a := r.Databases[0].Archiver
@@ -60,8 +73,14 @@ func TestArchiver(t *testing.T) {
 	if a := r.Databases[0].Archiver; len(r.Problems) != 0 || !strings.Contains(a.Line(), "archived "+a.Last) {
 		t.Errorf("%q, %s", r.Problems, a.Line())
 	}
+	do("revoke execute on function pg_control_system() from public")
 	little := strings.Replace(s.DSN("postgres"), "user="+sandbox.User, "user=little", 1)
-	if a := collect(little).Databases[0].Archiver; a == nil || a.Waiting != nil || a.Last == "" {
+	r = collect(little)
+	if a := r.Databases[0].Archiver; a == nil || a.Waiting != nil || a.Last == "" {
 		t.Errorf("for a role without rights: %+v", a)
+	}
+	r.Keep(t.Context(), []status.Kept{{Name: "wal", Of: "hub", Limit: 1}, {Name: "other", Of: "lost"}}, time.Minute)
+	if a := r.Archives; len(r.Problems) != 0 || !strings.Contains(a[0].Error, "grant execute") || !strings.Contains(a[1].Error, "does not answer") {
+		t.Errorf("for a role without rights: %q, %+v", r.Problems, a)
 	}
 }

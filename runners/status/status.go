@@ -25,6 +25,7 @@ type Report struct {
 	At        time.Time  `json:"at"`
 	Databases []Database `json:"databases"`
 	Standbys  []Standby  `json:"standbys,omitempty"`
+	Archives  []Archive  `json:"archives,omitempty"`
 	Problems  []string   `json:"problems"` // what somebody should look at, worst first
 }
 
@@ -39,6 +40,7 @@ type Database struct {
 	Steps     []Step    `json:"steps"`              // of applies that are running, or were interrupted
 	Archiver  *Archiver `json:"archiver,omitempty"` // of the server, where it archives
 	Skipped   []Skipped `json:"skipped_events"`     // that replay leaves out, or has left out in the last 30 days
+	system    string    // identifier of the server
 	sizes     map[string]meta.Size
 	cascade   map[string]pgqnode.Node                       // by queue
 	subscribe map[string]map[string]pgqnode.SubscriberFacts // queue -> node -> how far it is

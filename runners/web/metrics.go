@@ -37,6 +37,9 @@ var (
 	walAge        = desc("archiver_last_archived_seconds", "Time since the server archived a file.", "database")
 	walWaiting    = desc("archiver_waiting_files", "Files that wait to be archived.", "database")
 	walWaitingAge = desc("archiver_waiting_seconds", "Age of the oldest of them.", "database")
+	walQueued     = desc("archiver_waiting_bytes", "Size of the segments that wait to be archived.", "database")
+	archiveReads  = desc("archive_readable", "Whether this process could look into the archive's stores.", "archive", "of")
+	archiveMissed = desc("archive_missed_segments", "Segments that the archive does not have and that do not come any more: no restore leads across them.", "archive", "of")
 	walBytes      = desc("wal_bytes", "Size of pg_wal.", "database")
 	standbyUp     = desc("standby_up", "Whether the standby could be asked, and is one.", "standby", "of")
 	standbyStream = desc("standby_streaming", "Whether the standby streams.", "standby", "of")
@@ -73,6 +76,10 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 			gauge(standbyKept, float64(s.Slot.Retained), s.Name, s.Of)
 		}
 	}
+	for _, a := range report.Archives {
+		gauge(archiveReads, truth(a.Error == ""), a.Name, a.Of)
+		gauge(archiveMissed, float64(a.Segments()), a.Name, a.Of)
+	}
 	for _, d := range report.Databases {
 		gauge(databaseUp, truth(d.Error == ""), d.Name)
 		for _, q := range d.Queues {
@@ -94,6 +101,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 			if w := a.Waiting; w != nil {
 				gauge(walWaiting, float64(w.Files), d.Name)
 				gauge(walWaitingAge, w.Age, d.Name)
+				gauge(walQueued, float64(w.Queued), d.Name)
 				gauge(walBytes, float64(w.Bytes), d.Name)
 			}
 		}

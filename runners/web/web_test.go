@@ -28,7 +28,8 @@ func server() *web.Server {
 				{Name: "hub", Server: "15.1", Queues: []status.Queue{{Name: "shop", LastTick: 7, Consumers: []status.Consumer{{Name: `we"ird`, Pending: 3, Lag: 1}}}}, Nodes: []status.Node{{Queue: "shop", Name: "hub", Type: "root", Tick: 7, Rival: "edge"}}},
 				{Name: "edge", Nodes: []status.Node{{Queue: "shop", Name: "edge", Type: "leaf", Provider: "hub", Tick: 5, Lag: &lag, Error: "no luck", Tables: []status.Table{{Name: "public.t", State: "in-copy", Progress: 0.42}}}}},
 				{Name: "lost", Error: "connect: refused"},
-			}, Standbys: []status.Standby{{Of: "hub", State: standby.State{Name: "b", Role: standby.Following, Timeline: 3, LagBytes: new(int64(2 << 20)), Receiver: "streaming", Paused: true, Slot: &standby.Slot{Exists: true, Retained: 5}}}}}
+			}, Standbys: []status.Standby{{Of: "hub", State: standby.State{Name: "b", Role: standby.Following, Timeline: 3, LagBytes: new(int64(2 << 20)), Receiver: "streaming", Paused: true, Slot: &standby.Slot{Exists: true, Retained: 5}}}},
+				Archives: []status.Archive{{Name: "wal", Of: "hub", Missed: []status.Missed{{Count: 3}}}, {Name: "old", Of: "lost", Error: "no key"}}}
 		},
 	}
 }
@@ -70,6 +71,7 @@ func TestMetrics(t *testing.T) {
 		`skytools_node_two_roots{database="hub",queue="shop"} 1`, `skytools_node_two_roots{database="edge",queue="shop"} 0`,
 		`skytools_table_in_sync{database="edge",queue="shop",table="public.t"} 0`, `skytools_loop_running{loop="tick@hub"} 1`,
 		`skytools_standby_lag_bytes{of="hub",standby="b"} 2.097152e+06`, `skytools_standby_slot_retained_bytes{of="hub",standby="b"} 5`, `skytools_standby_up{of="hub",standby="b"} 1`,
+		`skytools_archive_missed_segments{archive="wal",of="hub"} 3`, `skytools_archive_readable{archive="old",of="lost"} 0`,
 		`skytools_consumer_pending_events{consumer="we\"ird",database="hub",queue="shop"} 3`,
 	} {
 		if !strings.Contains(text, want) {

@@ -38,9 +38,10 @@ var WaitingQuery string
 // Waiting is the row of [WaitingQuery], which needs the role pg_monitor: what the archiver
 // has not handed over yet.
 type Waiting struct {
-	Files int64   `json:"files"`
-	Age   float64 `json:"oldest_seconds"`
-	Bytes int64   `json:"wal_bytes"` // all of pg_wal
+	Files  int64   `json:"files"`
+	Queued int64   `json:"queued_bytes"` // of the segments among them
+	Age    float64 `json:"oldest_seconds"`
+	Bytes  int64   `json:"wal_bytes"` // all of pg_wal
 }
 
 // String says it in one line.

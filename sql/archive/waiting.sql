@@ -2,6 +2,12 @@
 select (select count(*)
           from pg_catalog.pg_ls_archive_statusdir() f
          where f.name like '%.ready') as files,
+       (select count(*)
+          from pg_catalog.pg_ls_archive_statusdir() f
+         where f.name ~ '^[0-9A-F]{24}\.ready$')
+       * (select s.setting::int8
+            from pg_catalog.pg_settings s
+           where s.name = 'wal_segment_size') as queued,
        (select coalesce(extract(epoch from now() - min(f.modification)), 0)::float8
           from pg_catalog.pg_ls_archive_statusdir() f
          where f.name like '%.ready') as age,

@@ -5,6 +5,7 @@ package standby
 import (
 	_ "embed"
 	"strings"
+	"time"
 
 	"github.com/skytools-go/skytools/sql"
 )
@@ -36,6 +37,19 @@ type Replay struct {
 	Name  string `json:"name"`
 	Delay int64  `json:"delay"` // milliseconds
 	State string `json:"state"` // not paused, pause requested, paused
+
+	Since  *string  `json:"since"`  // when what it replayed last was committed; nil: nothing was since it started
+	Behind *float64 `json:"behind"` // seconds since then; 0: it has replayed all that it received
+}
+
+// Late is how far behind a pause may bring a standby, beside its delay, before somebody
+// should look: it is what readers of queues may be late, too.
+const Late = time.Minute
+
+// Late reports whether replay is so far behind that somebody should look. Of a standby
+// that does not tell it is not known to be in time.
+func (r Replay) Late() bool {
+	return r.Behind == nil || time.Duration(*r.Behind*float64(time.Second)) > Late+time.Duration(r.Delay)*time.Millisecond
 }
 
 // Connected reads who follows a server now.

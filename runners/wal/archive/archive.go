@@ -95,6 +95,9 @@ func (a *Archive) Lineages(ctx context.Context) (all []segment.Lineage, err erro
 			continue
 		}
 		text, err := a.Repo.Text(ctx, a.System, f.Name)
+		if errors.Is(err, repo.ErrNoIdentity) {
+			err = &hiddenError{err}
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -105,6 +108,16 @@ func (a *Archive) Lineages(ctx context.Context) (all []segment.Lineage, err erro
 		all = append(all, l)
 	}
 	return all, nil
+}
+
+// A hiddenError says that a history is encrypted, as those of former versions are.
+type hiddenError struct{ error }
+
+func (e *hiddenError) Unwrap() error { return e.error }
+
+// Hint is what a person can try.
+func (e *hiddenError) Hint() string {
+	return "this history was archived by a version that encrypted them: do this on a host with the identity"
 }
 
 // Timelines are the lineages as [restore.Choose] and [retain.Decide] want them.
@@ -194,7 +207,18 @@ func (a *Archive) Segments(ctx context.Context) iter.Seq2[retain.Segment, error]
 	}
 }
 
-// Remove deletes a file from every store.
+// Missed are the records of WAL that is missing for good. It makes an Archive a
+// [retain.WAL].
+func (a *Archive) Missed(ctx context.Context) (all []retain.Segment, err error) {
+	missed, err := a.Repo.Misses(ctx, a.System)
+	for _, m := range missed {
+		first, last := m.Span()
+		all = append(all, retain.Segment{Timeline: first.Timeline, From: a.Size.Start(first), To: a.Size.End(last), Key: m.Key(a.System)})
+	}
+	return all, err
+}
+
+// Remove deletes an object from every store.
 func (a *Archive) Remove(ctx context.Context, s retain.Segment) error {
 	var errs []error
 	for _, from := range a.Repo.Stores {

@@ -3,6 +3,11 @@
 // only a hope.
 //
 //	Look -> Restore -> start, recover -> amcheck -> questions -> stop -> page checksums -> note
+//	   ^------------ a question was answered wrongly ----'
+//
+// A table that somebody has dropped since the backup is not there at the end of the WAL,
+// either. So where a question is answered wrongly there, it is asked once more at the end
+// of the backup: right answers prove the backup, and tell that the data has changed since.
 //
 // The outcome is noted beside the backup. Retention keeps the last one that was proven.
 // It knows what to ask. It does not know which WAL command reaches the archive: it is
@@ -63,6 +68,10 @@ type Result struct {
 	Amcheck   bool          `json:"amcheck"`      // false: the server's programs have no pg_amcheck
 	Checksums bool          `json:"checksums"`    // of all pages, verified; false: the cluster has none
 	Queries   int           `json:"queries"`
+
+	// Since is what was wrong at the end of the WAL and was not at that of the backup: the
+	// backup is proven, and the data has changed. The figures are those of the latter.
+	Since string `json:"since,omitempty"`
 }
 
 // A FailedError says that a backup did not stand the drill.
@@ -103,7 +112,17 @@ type drill struct {
 	stage  string
 	result Result
 	server *sandbox.Server
+	again  bool // what is in the scratch directory is of an attempt before
 }
+
+// A wrongError says that a question was answered wrongly.
+type wrongError struct {
+	query string
+	err   error
+}
+
+func (e *wrongError) Error() string { return e.query + ": " + e.err.Error() }
+func (e *wrongError) Unwrap() error { return e.err }
 
 func (d *drill) begin(stage string) {
 	d.stage = stage
@@ -138,14 +157,31 @@ func (d *drill) run(ctx context.Context, wal restore.WAL) error {
 	if err := sandbox.Give(scratch); err != nil {
 		return err
 	}
+	defer d.stop()
+	err = d.attempt(ctx, p, install, scratch)
+	var wrong *wrongError
+	if !errors.As(err, &wrong) || !d.o.Target.Latest() {
+		return err
+	}
+	d.stop()
+	p, looked := restore.Look(ctx, d.shelf, wal, restore.Target{Immediate: true}, p.Backup.ID)
+	if looked != nil {
+		return errors.Join(err, looked)
+	}
+	d.again = true
+	if again := d.attempt(ctx, p, install, scratch); again != nil {
+		return err
+	}
+	d.result.Since = wrong.Error()
+	return nil
+}
+
+// attempt restores a backup, recovers it, and asks.
+func (d *drill) attempt(ctx context.Context, p restore.Preview, install sandbox.Install, scratch string) error {
+	d.result.Queries = 0
 	if err := d.restore(ctx, scratch, p); err != nil {
 		return err
 	}
-	defer func() {
-		if d.server != nil {
-			d.server.Stop()
-		}
-	}()
 	if err := d.recover(ctx, p.Backup, scratch, install); err != nil {
 		return err
 	}
@@ -154,6 +190,13 @@ func (d *drill) run(ctx context.Context, wal restore.WAL) error {
 	}
 	d.server.Halt()
 	return d.checksums(ctx, p.Backup, filepath.Join(scratch, "data"))
+}
+
+func (d *drill) stop() {
+	if d.server != nil {
+		d.server.Stop()
+		d.server = nil
+	}
 }
 
 // install finds the programs of the backup's major version.
@@ -181,7 +224,7 @@ func (d *drill) restore(ctx context.Context, scratch string, p restore.Preview) 
 		spaces[s.Path] = filepath.Join(scratch, "tablespace-"+strconv.FormatUint(uint64(s.OID), 10))
 	}
 	_, err := restore.Restore(ctx, d.shelf, p.Backup, p.Choice, restore.Options{
-		To: filepath.Join(scratch, "data"), Tablespaces: spaces, As: restore.Clone, Command: d.o.Command, Progress: d.o.Progress,
+		To: filepath.Join(scratch, "data"), Tablespaces: spaces, As: restore.Clone, Delta: d.again, Command: d.o.Command, Progress: d.o.Progress,
 	})
 	d.result.Restored = time.Since(began)
 	var damage *backup.DamageError
@@ -275,7 +318,7 @@ func (d *drill) ask(ctx context.Context) error {
 			database = "postgres"
 		}
 		if err := answer(ctx, d.server.DSN(database), c.Query); err != nil {
-			return d.failed(fmt.Errorf("%s: %w", c.Query, err))
+			return d.failed(&wrongError{c.Query, err})
 		}
 		d.result.Queries++
 	}

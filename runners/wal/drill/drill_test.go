@@ -3,6 +3,7 @@ package drill_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,7 +28,9 @@ func (wal) Missing(ctx, uint32, sql.LSN, sql.LSN) ([]string, int, error) {
 
 func TestDrill(t *testing.T) {
 	c := backuptest.Start(t)
+	c.Exec(fmt.Sprintf("create tablespace space location '%s'", backuptest.Dir(t, "space")))
 	c.Fill("orders", 2)
+	c.Exec("create table kept tablespace space as select i from generate_series(1, 1000) i")
 	c.Exec("create index on orders (n)")
 	ledger := c.Keep()
 	store := backuptest.Dir(t, "store")
@@ -68,6 +71,25 @@ func TestDrill(t *testing.T) {
 			t.Errorf("a question whose answer is %s: %+v, %v", name, r, err)
 		}
 	}
+
+	// What somebody has dropped since is no fault of the backup, and told.
+	c.Exec("drop table orders; insert into kept select 0")
+	c.Exec("select pg_switch_wal()")
+	c.Archived()
+	o.Checks = []drill.Check{{Query: "select count(*) = 1000 from kept"}, {Query: "select count(*) = 12400 from orders"}}
+	stages = nil
+	r, err = drill.Run(t.Context(), shelf, wal{}, o)
+	if err != nil || !r.OK || !r.Checksums || r.Queries != 2 || !strings.HasPrefix(r.Since, "select count(*) = 1000 from kept: the answer is no") || noted() != r {
+		t.Errorf("with data that has changed: %+v, %v", r, err)
+	}
+	if got := strings.Join(stages, " "); got != "restore recover amcheck query restore recover amcheck query checksums" {
+		t.Errorf("stages: %s", got)
+	}
+	o.Target = restore.Target{LSN: m.Stop}
+	if r, err := drill.Run(t.Context(), shelf, wal{}, o); err != nil || r.Since != "" {
+		t.Errorf("at the end of the backup: %+v, %v", r, err)
+	}
+	o.Target = restore.Target{}
 
 	// A drill that could not take place says nothing about the backup.
 	before := noted()

@@ -37,6 +37,8 @@ type Config struct {
 	Repo  *repo.Repo
 	Ahead int          // how many files go at a time beside the one that was asked for; 0: none
 	Log   hclog.Logger // may be nil
+
+	Overflow *Overflow // nil: nothing is ever left out
 }
 
 // A Pusher archives files. It is safe for concurrent use.
@@ -95,6 +97,24 @@ func (p *Pusher) Push(ctx, life context.Context, base, path string) error {
 	if err != nil {
 		return fmt.Errorf("push %s: %w", path, err)
 	}
+	waiting, size, over := p.Overflow.over(dir)
+	if !over {
+		err := p.push(ctx, life, dir, f, path)
+		if err == nil && p.Ahead == 0 && !p.Overflow.dropping() { // nobody else does, where no process stays
+			p.told(ctx)
+		}
+		return err
+	}
+	if p.Overflow.dropping() && !p.arrived(f) {
+		return p.drop(ctx, dir, f, waiting, size, errors.New("the one before it was left out"))
+	}
+	if err = p.pushSoon(ctx, life, dir, f, path); droppable(err) {
+		return p.drop(ctx, dir, f, waiting, size, err)
+	}
+	return err
+}
+
+func (p *Pusher) push(ctx, life context.Context, dir wal.DataDir, f file, path string) error {
 	s := p.send(life, dir, f)
 	p.lookAhead(life, dir, f)
 	select {
@@ -107,6 +127,22 @@ func (p *Pusher) Push(ctx, life context.Context, base, path string) error {
 		p.backfill(life, dir, f.name.Timeline)
 	}
 	return s.err
+}
+
+// arrived reports whether a file that was sent ahead is where it belongs.
+func (p *Pusher) arrived(f file) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s, known := p.sent[f]
+	if !known {
+		return false
+	}
+	select {
+	case <-s.done:
+		return s.err == nil
+	default:
+		return false
+	}
 }
 
 // backfill looks once for what PostgreSQL will not ask for, when a data directory is new

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -37,12 +38,14 @@ type slow struct {
 	store.Store
 	puts atomic.Int64
 	down atomic.Bool
+
+	segmentsOnly bool // what else there is comes through while it is down
 }
 
 var errDown = errors.New("the store is down")
 
 func (s *slow) Put(ctx context.Context, key string, body io.ReadSeeker) error {
-	if s.down.Load() {
+	if s.down.Load() && !(s.segmentsOnly && !strings.Contains(key, "/wal/")) {
 		return errDown
 	}
 	err := s.Store.Put(ctx, key, body)

@@ -100,9 +100,11 @@ const inMemory = 64 << 20
 // buffers go from file to file: fresh memory costs more than what is done with it.
 var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
-// seal encodes a file. The caller closes what it gets.
+// seal encodes a file. The caller closes what it gets. Histories are not encrypted: whoever
+// decides what may be removed has to know them, and they tell no more than the names of
+// files do.
 func (r *Repo) seal(system uint64, n segment.Name, file io.Reader, size int64) (*object, error) {
-	o := &object{header: Header{Format: format, System: system, Name: n.String(), Codec: r.Codec, Age: len(r.Recipients) > 0, Size: size}}
+	o := &object{header: Header{Format: format, System: system, Name: n.String(), Codec: r.Codec, Age: len(r.Recipients) > 0 && n.Kind != segment.History, Size: size}}
 	if size <= inMemory {
 		buffer := buffers.Get().(*bytes.Buffer)
 		buffer.Reset()

@@ -188,6 +188,9 @@ func (r *Repo) Systems(ctx context.Context) (systems []uint64, err error) {
 	return nil, nil
 }
 
+// Alive returns an error when a store does not answer, or is no repository.
+func (r *Repo) Alive(ctx context.Context, s Store) error { return r.alive(ctx, s) }
+
 // alive returns an error when a store is not a repository: then it cannot say that a
 // file is absent.
 func (r *Repo) alive(ctx context.Context, s Store) error {

@@ -191,8 +191,9 @@ func (r *Repo) Has(ctx context.Context, system uint64, n segment.Name) (bool, er
 }
 
 // Wait returns when every required store has all WAL of a timeline from one position up
-// to another, which it does not include, or with the error of ctx. Errors of stores are
-// waited out; the last of them is part of the error.
+// to another, which it does not include, or with the error of ctx, or when some of it was
+// left out of the archive. Errors of stores are waited out; the last of them is part of
+// the error.
 func (r *Repo) Wait(ctx context.Context, system uint64, timeline uint32, from, to sql.LSN) error {
 	epoch, err := r.Epoch(ctx, system)
 	if err != nil {
@@ -204,6 +205,11 @@ func (r *Repo) Wait(ctx context.Context, system uint64, timeline uint32, from, t
 			there, err := r.Has(ctx, system, n)
 			if there {
 				break
+			}
+			if err == nil && wait == 2*time.Second {
+				if err := r.dropped(ctx, system, n); err != nil {
+					return fmt.Errorf("wait for %s: %w", n, err)
+				}
 			}
 			select {
 			case <-ctx.Done():

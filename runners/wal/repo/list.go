@@ -60,7 +60,9 @@ func Files(ctx context.Context, s store.Store, system uint64) iter.Seq2[File, er
 type Gap struct {
 	First, Last segment.Name
 	Count       int64
-	Missed      time.Time // when a receiver found the server without it; zero: none has said so
+	Missed      time.Time // when it was written down that it is: see [Miss]; zero: it was not
+	Why         string    // then
+	Dropped     bool      // archive_command has left it out
 }
 
 func (g Gap) String() string {
@@ -68,10 +70,27 @@ func (g Gap) String() string {
 	if g.Count > 1 {
 		text = fmt.Sprintf("%s to %s (%d segments)", g.First, g.Last, g.Count)
 	}
-	if !g.Missed.IsZero() {
-		text += ", which the server no longer had at " + g.Missed.UTC().Format(time.RFC3339)
+	if known := g.Known(); known != "" {
+		text += ", which " + known
 	}
 	return text
+}
+
+// Has reports whether a segment of that name is one of it.
+func (g Gap) Has(name string) bool {
+	return len(name) == 24 && name[:8] == g.First.Base()[:8] && g.First.Base() <= name && name <= g.Last.Base()
+}
+
+// Known says what was written down of a gap; nothing: nothing was.
+func (g Gap) Known() string {
+	switch at := g.Missed.UTC().Format(time.RFC3339); {
+	case g.Missed.IsZero():
+		return ""
+	case g.Dropped:
+		return "was left out at " + at + ": " + g.Why
+	default:
+		return "the server no longer had at " + at
+	}
 }
 
 // Gaps are the segments that are missing between those that there are, timeline by

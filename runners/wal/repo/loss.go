@@ -20,6 +20,7 @@ type Loss struct {
 	Last    string    `json:"last"`
 	At      time.Time `json:"at"` // when that was written down, to the second
 	Because string    `json:"because"`
+	Dropped bool      `json:"dropped,omitempty"` // of a [Miss]: archive_command has left it out, and does not bring it any more
 }
 
 // Losses are those of a cluster.
@@ -44,11 +45,15 @@ func (r *Repo) Lose(ctx context.Context, system uint64, g Gap, because string, n
 	return nil
 }
 
-// record writes a stretch of segments down in every store.
+// record writes a stretch of segments down in every store. It looks whether they are
+// repositories: nothing else has been asked of them where nothing can be archived.
 func (r *Repo) record(ctx context.Context, prefix string, g Gap, because string, now time.Time) error {
-	loss := Loss{g.First.Base(), g.Last.Base(), now.UTC().Truncate(time.Second), because}
+	loss := Loss{g.First.Base(), g.Last.Base(), now.UTC().Truncate(time.Second), because, g.Dropped}
 	_, err := r.everywhere(ctx, func(ctx context.Context, s Store) error {
-		err := putJSON(ctx, s, prefix+loss.First+"-"+loss.Last+".json", loss)
+		if err := r.alive(ctx, s); err != nil {
+			return err
+		}
+		err := putJSON(ctx, s, loss.key(prefix), loss)
 		if errors.Is(err, store.ErrExists) {
 			return nil
 		}
@@ -56,6 +61,8 @@ func (r *Repo) record(ctx context.Context, prefix string, g Gap, because string,
 	})
 	return err
 }
+
+func (l Loss) key(prefix string) string { return prefix + l.First + "-" + l.Last + ".json" }
 
 // Losses reads those that any store knows. A store that is not required may be silent,
 // and a record that cannot be read acknowledges nothing: both are logged.

@@ -12,16 +12,18 @@ import (
 )
 
 // A Miss is WAL that a receiver came too late for: the server had removed it, and no store
-// had it then. It makes a gap known before there is anything behind it. A gap it stays
-// while a segment of it is missing; archive_command may still bring them.
+// had it then; or that archive_command has left out, because too much waited. It makes a gap
+// known before there is anything behind it. A gap it stays while a segment of it is
+// missing; archive_command may still bring what a receiver has missed. Retention removes the
+// record when nothing that is kept leads there.
 //
-// Source: design/wal.md, R22.
+// Source: design/wal.md, R13 and R22.
 type Miss Loss
 
 // Misses are those of a cluster.
 type Misses []Miss
 
-// Missed writes down in every store what a receiver did not get. What was written first
+// Missed writes down in every store what did not come and is not going to. What was written first
 // stays. It fails when a required store does not take it.
 func (r *Repo) Missed(ctx context.Context, system uint64, g Gap, because string, now time.Time) error {
 	if err := r.record(ctx, missPrefix(system), g, because, now); err != nil {
@@ -34,13 +36,23 @@ func (r *Repo) Missed(ctx context.Context, system uint64, g Gap, because string,
 func (r *Repo) Misses(ctx context.Context, system uint64) (all Misses, err error) {
 	found, err := r.stretches(ctx, missPrefix(system))
 	if err != nil {
-		return nil, fmt.Errorf("read what receivers have missed: %w", err)
+		return nil, fmt.Errorf("read what was missed: %w", err)
 	}
 	for _, m := range found {
 		all = append(all, Miss(m))
 	}
 	return all, nil
 }
+
+// Span is the first and the last segment of it.
+func (m Miss) Span() (first, last segment.Name) {
+	first, _ = segment.Parse(m.First) // checked when it was read
+	last, _ = segment.Parse(m.Last)
+	return first, last
+}
+
+// Key is where it is in the stores.
+func (m Miss) Key(system uint64) string { return Loss(m).key(missPrefix(system)) }
 
 // Behind are the segments before a position that no store has, back to the last one that
 // some store has. There are none when no store has any before it: the archive begins here.
@@ -93,6 +105,20 @@ func (r *Repo) lastBefore(ctx context.Context, system uint64, size segment.Size,
 	return last, any, nil
 }
 
+// dropped returns an error when a segment was left out of the archive.
+func (r *Repo) dropped(ctx context.Context, system uint64, n segment.Name) error {
+	all, err := r.Misses(ctx, system)
+	if err != nil {
+		return nil // it is asked again
+	}
+	for _, m := range all {
+		if m.Dropped && m.First <= n.Base() && n.Base() <= m.Last {
+			return fmt.Errorf("it was left out of the archive at %s: %s", m.At.UTC().Format(time.RFC3339), m.Because)
+		}
+	}
+	return nil
+}
+
 // open are the stretches of it that are still missing.
 func (m Miss) open(size segment.Size, there map[segment.Name]bool) (gaps []Gap) {
 	first, err := segment.Parse(m.First)
@@ -106,7 +132,7 @@ func (m Miss) open(size segment.Size, there map[segment.Name]bool) (gaps []Gap) 
 		if i := len(gaps) - 1; i >= 0 && size.Next(gaps[i].Last) == n {
 			gaps[i].Last, gaps[i].Count = n, gaps[i].Count+1
 		} else {
-			gaps = append(gaps, Gap{First: n, Last: n, Count: 1, Missed: m.At})
+			gaps = append(gaps, Gap{First: n, Last: n, Count: 1, Missed: m.At, Why: m.Because, Dropped: m.Dropped})
 		}
 	}
 	return gaps
@@ -131,12 +157,24 @@ func (all Misses) add(gaps []Gap, size segment.Size, files []segment.Name) []Gap
 			if i < 0 {
 				gaps = append(gaps, open)
 			} else if gaps[i].Missed.IsZero() {
-				gaps[i].Missed = open.Missed
+				gaps[i].Missed, gaps[i].Why, gaps[i].Dropped = open.Missed, open.Why, open.Dropped
 			}
 		}
 	}
 	slices.SortFunc(gaps, func(a, b Gap) int { return strings.Compare(a.First.Base(), b.First.Base()) })
-	return gaps
+	return joined(gaps, size)
+}
+
+// joined puts gaps together that were left out one segment after another.
+func joined(gaps []Gap, size segment.Size) (all []Gap) {
+	for _, g := range gaps {
+		if i := len(all) - 1; i >= 0 && g.Dropped && all[i].Dropped && size.Next(all[i].Last) == g.First {
+			all[i].Last, all[i].Count = g.Last, all[i].Count+g.Count
+			continue
+		}
+		all = append(all, g)
+	}
+	return all
 }
 
 // Open are the stretches of them that are still missing, with WAL before them.

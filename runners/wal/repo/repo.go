@@ -15,7 +15,7 @@
 //	e/SYSTEM/wal/history/TIMELINE.history
 //	e/SYSTEM/wal/label/SEGMENT.OFFSET.backup
 //	e/SYSTEM/lost/SEGMENT-SEGMENT.json              a gap that was acknowledged: see [Loss]
-//	e/SYSTEM/missed/SEGMENT-SEGMENT.json            what a receiver came too late for: see [Miss]
+//	e/SYSTEM/missed/SEGMENT-SEGMENT.json            what did not come: see [Miss]
 //
 // TIMELINE and LOG have 8 digits and SEGMENT has 24, as in PostgreSQL's names. The key
 // of a segment does not depend on its content, so the store decides between two writers.
@@ -32,7 +32,7 @@
 //	tail -c +513 OBJECT > SEGMENT                               neither
 //	sha256sum SEGMENT                                           the sha256 of the header
 //
-// The host of the database needs the recipients, which are public, and no identity. The
+// Histories are not encrypted. The host of the database needs the recipients, which are public, and no identity. The
 // digest of the plain content is open, so that such a host can compare: whoever can
 // read a store can tell whether it has a file that he knows.
 //

@@ -22,6 +22,11 @@ type Target struct {
 	Timeline  uint32 // 0: the newest, or the backup's with Immediate
 }
 
+// Latest reports whether it is the end of the WAL.
+func (t Target) Latest() bool {
+	return t.Time.IsZero() && t.LSN == 0 && t.XID == "" && t.Name == "" && !t.Immediate
+}
+
 func (t Target) String() string {
 	switch {
 	case !t.Time.IsZero():

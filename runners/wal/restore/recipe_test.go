@@ -32,7 +32,7 @@ func TestRecipe(t *testing.T) {
 	c.Exec(fmt.Sprintf("create tablespace space location '%s'", backuptest.Dir(t, "space")))
 	c.Fill("large", 3)
 	c.Exec("create table ledger tablespace space as select i from generate_series(1, 1000) i")
-	odd := map[string]string{"a note, {of} mine": "do not lose this\n", `back\slash`: "this is left out, and said\n"}
+	odd := map[string]string{"a note, {of} mine": "do not lose this\n", `back\slash & "quote"`: "nor this\n", "two\nlines": "this is left out, and said\n"}
 	for name, content := range odd {
 		name = filepath.Join(c.Dir, "data", name)
 		if err := errors.Join(os.WriteFile(name, []byte(content), 0o600), sandbox.Give(name)); err != nil {
@@ -42,7 +42,8 @@ func TestRecipe(t *testing.T) {
 	c.Take(shelf, c.Options())
 	c.Exec("update large set n = -n where n % 5000 = 0; insert into ledger select 0")
 	m := c.Take(shelf, c.Options())
-	c.Exec("insert into ledger select 7; select pg_switch_wal()")
+	c.Exec("insert into ledger select 7")
+	c.Exec("select pg_switch_wal()")
 	c.Archived()
 	want := backuptest.One[string](c, digest+" union all select sum(n)::text from large order by 1")
 
@@ -78,8 +79,10 @@ func TestRecipe(t *testing.T) {
 	if err != nil || !strings.Contains(out, "left out, for its name: ") || strings.Count(out, "\n") != 2 {
 		t.Fatalf("files: %v\n%s", err, out)
 	}
-	if got, err := os.ReadFile(filepath.Join(to, "a note, {of} mine")); err != nil || string(got) != odd["a note, {of} mine"] {
-		t.Errorf("the note is %q, %v", got, err)
+	for _, name := range []string{"a note, {of} mine", `back\slash & "quote"`} {
+		if got, err := os.ReadFile(filepath.Join(to, name)); err != nil || string(got) != odd[name] {
+			t.Errorf("%s is %q, %v", name, got, err)
+		}
 	}
 	if out, err := run("files", store, string(m.ID), to); err == nil {
 		t.Errorf("a second time into the same directory: %s", out)

@@ -36,6 +36,7 @@ type world struct {
 	at       sql.LSN
 	lines    restore.Timelines
 	wal      map[retain.Segment]time.Time // when it was complete
+	missed   map[retain.Segment]bool      // records of every third of them, as if it had never come
 	ever     []retain.Segment             // what was ever written, in the same order as moments
 	moments  []time.Time
 	done     []*backup.Manifest // every backup that was ever completed
@@ -61,16 +62,39 @@ func (w *world) Segments(context.Context) iter.Seq2[retain.Segment, error] {
 	}
 }
 
+func (w *world) Missed(context.Context) ([]retain.Segment, error) {
+	return slices.Collect(maps.Keys(w.missed)), nil
+}
+
 func (w *world) Remove(_ context.Context, s retain.Segment) error {
 	delete(w.wal, s)
+	delete(w.missed, s)
 	return nil
+}
+
+// record is that of a segment which is missing.
+func record(s retain.Segment) retain.Segment {
+	s.Key = "missed"
+	return s
+}
+
+// checkMissed: a record stays as long as the segment would, if it were there.
+func (w *world) checkMissed() {
+	w.t.Helper()
+	for i, s := range w.ever {
+		if _, kept := w.wal[s]; i%3 == 0 && kept != w.missed[record(s)] {
+			w.t.Errorf("of %v the segment is kept: %t, the record: %t", s, kept, !kept)
+		}
+	}
 }
 
 // write writes a segment of WAL, each at a time of its own.
 func (w *world) write() {
 	w.now = w.now.Add(time.Second)
 	s := retain.Segment{Timeline: w.timeline, From: w.at, To: w.at + segmentSize}
-	w.wal[s] = w.now
+	if w.wal[s] = w.now; len(w.ever)%3 == 0 {
+		w.missed[record(s)] = true
+	}
 	w.ever, w.moments = append(w.ever, s), append(w.moments, w.now)
 	w.at += segmentSize
 }
@@ -274,7 +298,7 @@ func TestModel(t *testing.T) {
 	swept, segments := 0, 0
 	for seed := range uint64(12) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			w := &world{t: t, random: rand.New(rand.NewPCG(seed, 1)), now: start, timeline: 1, lines: restore.Timelines{}, wal: map[retain.Segment]time.Time{}}
+			w := &world{t: t, random: rand.New(rand.NewPCG(seed, 1)), now: start, timeline: 1, lines: restore.Timelines{}, wal: map[retain.Segment]time.Time{}, missed: map[retain.Segment]bool{}}
 			w.store = &memory{objects: map[string]object{}, now: func() time.Time { return w.now }}
 			w.shelf = &backup.Shelf{System: "1", Stores: []backup.Store{{Store: w.store, Required: true}}}
 			w.policy = retain.Policy{Window: time.Duration(w.random.IntN(20)) * day, MinFull: w.random.IntN(3), Weekly: w.random.IntN(3), Monthly: w.random.IntN(2), Grace: backup.Longest}
@@ -294,6 +318,7 @@ func TestModel(t *testing.T) {
 					}
 					swept, segments = swept+len(r.Swept), segments+r.Segments
 					w.check()
+					w.checkMissed()
 				}
 			}
 		})
@@ -305,7 +330,7 @@ func TestModel(t *testing.T) {
 
 // TestRunStopsAtDamage: a manifest that cannot be read may refer to anything.
 func TestRunStopsAtDamage(t *testing.T) {
-	w := &world{t: t, random: rand.New(rand.NewPCG(1, 1)), now: start, timeline: 1, lines: restore.Timelines{}, wal: map[retain.Segment]time.Time{}}
+	w := &world{t: t, random: rand.New(rand.NewPCG(1, 1)), now: start, timeline: 1, lines: restore.Timelines{}, wal: map[retain.Segment]time.Time{}, missed: map[retain.Segment]bool{}}
 	w.store = &memory{objects: map[string]object{}, now: func() time.Time { return w.now }}
 	w.shelf = &backup.Shelf{System: "1", Stores: []backup.Store{{Store: w.store, Required: true}}}
 	for range 20 {

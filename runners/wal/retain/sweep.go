@@ -27,7 +27,8 @@ type Segment struct {
 type WAL interface {
 	Timelines(ctx context.Context) (restore.Timelines, error)
 	Segments(ctx context.Context) iter.Seq2[Segment, error]
-	Remove(ctx context.Context, s Segment) error // from every store
+	Missed(ctx context.Context) ([]Segment, error) // records of WAL that is missing for good
+	Remove(ctx context.Context, s Segment) error   // from every store
 }
 
 // A Mark is the tombstone of a backup.
@@ -45,6 +46,7 @@ type Report struct {
 	Swept    []backup.ID // lost the manifest
 	Packs    int         // removed
 	Segments int         // removed
+	Missed   int         // records of missing WAL, removed
 	Bytes    int64       // of removed packs and segments, per store
 }
 
@@ -254,6 +256,26 @@ func (r *run) sweepWAL(ctx context.Context, d Decision) error {
 		}
 		r.report.Segments++
 		r.report.Bytes += s.Bytes
+		if !r.dry {
+			if err := r.wal.Remove(ctx, s); err != nil {
+				return err
+			}
+		}
+	}
+	return r.sweepMissed(ctx, d)
+}
+
+// sweepMissed removes records of WAL that is missing where nothing leads there any more.
+func (r *run) sweepMissed(ctx context.Context, d Decision) error {
+	missed, err := r.wal.Missed(ctx)
+	if err != nil {
+		return err
+	}
+	for _, s := range missed {
+		if d.Needs(s.Timeline, s.From, s.To) {
+			continue
+		}
+		r.report.Missed++
 		if !r.dry {
 			if err := r.wal.Remove(ctx, s); err != nil {
 				return err

@@ -1,7 +1,6 @@
 package retain
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -30,7 +29,7 @@ func Command(command, archive string) Veto {
 		cmd := exec.CommandContext(ctx, "sh", "-c", command)
 		cmd.Env = append(os.Environ(), "SKYTOOLS_ARCHIVE="+archive, "SKYTOOLS_BACKUP="+string(id))
 		cmd.WaitDelay = 5 * time.Second
-		var said bytes.Buffer
+		var said ending
 		cmd.Stdout, cmd.Stderr = &said, &said
 		err := cmd.Run()
 		if err == nil {
@@ -39,7 +38,21 @@ func Command(command, archive string) Veto {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		lines := strings.Split(strings.TrimSpace(said.String()), "\n")
+		lines := strings.Split(strings.TrimSpace(string(said)), "\n")
 		return fmt.Errorf("%w %.200s", err, lines[len(lines)-1])
 	}
+}
+
+// enough is how much of what a command says is kept: a line of any use is shorter.
+const enough = 4 << 10
+
+// ending keeps the end of what is written to it.
+type ending []byte
+
+func (e *ending) Write(p []byte) (int, error) {
+	*e = append(*e, p[max(0, len(p)-enough):]...)
+	if extra := len(*e) - enough; extra > 0 {
+		*e = append((*e)[:0], (*e)[extra:]...)
+	}
+	return len(p), nil
 }

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -18,7 +19,7 @@ import (
 // TestVeto: a backup that the command does not let go stays, is asked about again, and
 // expires when it does.
 func TestVeto(t *testing.T) {
-	w := &world{t: t, random: rand.New(rand.NewPCG(1, 1)), now: start, timeline: 1, lines: restore.Timelines{}, wal: map[retain.Segment]time.Time{}}
+	w := &world{t: t, random: rand.New(rand.NewPCG(1, 1)), now: start, timeline: 1, lines: restore.Timelines{}, wal: map[retain.Segment]time.Time{}, missed: map[retain.Segment]bool{}}
 	w.store = &memory{objects: map[string]object{}, now: func() time.Time { return w.now }}
 	w.shelf = &backup.Shelf{System: "1", Stores: []backup.Store{{Store: w.store, Required: true}}}
 	dir := t.TempDir()
@@ -62,5 +63,20 @@ func TestVeto(t *testing.T) {
 	cancel()
 	if err := p.Veto(ctx, "x"); err != context.Canceled {
 		t.Errorf("a command that was ended: %v", err)
+	}
+}
+
+// TestVetoSaysMuch: of what a command says its last line is kept, and not all in memory.
+func TestVetoSaysMuch(t *testing.T) {
+	veto := retain.Command(`head -c 50000000 /dev/zero | tr '\0' 'x'; echo; printf '%3000s\n' much; echo no tape; exit 3`, "wal")
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	err := veto(t.Context(), "x")
+	runtime.ReadMemStats(&after)
+	if err == nil || err.Error() != "exit status 3 no tape" {
+		t.Errorf("it says %v", err)
+	}
+	if took := after.TotalAlloc - before.TotalAlloc; took > 4<<20 {
+		t.Errorf("that took %d bytes", took)
 	}
 }

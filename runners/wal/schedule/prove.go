@@ -20,6 +20,10 @@ type ProveStats struct {
 	Drills atomic.Int64 // held by this process
 	Failed atomic.Int64 // of them, those that a backup has not stood
 	Proven atomic.Int64 // when a backup stood one last, in seconds since 1970; 0: never
+
+	// Changed is 1 when in the last one a check failed at the end of the WAL, and not at
+	// that of the backup.
+	Changed atomic.Int64
 }
 
 // ProveConfig says when backups are drilled.
@@ -65,6 +69,11 @@ func (p *Prover) RunOnce(ctx context.Context, now time.Time) error {
 		p.Stats.Drills.Add(1)
 		p.Stats.Proven.Store(r.At.Unix())
 		p.Log.Info("a backup is proven", "backup", string(r.Backup), "restored", r.Restored, "recovered", r.Recovered, "checks", r.Queries)
+		p.Stats.Changed.Store(0)
+		if r.Since != "" {
+			p.Stats.Changed.Store(1)
+			p.Log.Error("a check fails at the end of the WAL that the backup stands: the data has changed since", "backup", string(r.Backup), "check", r.Since)
+		}
 		return nil
 	case errors.As(err, &failed) && ctx.Err() == nil:
 		p.Stats.Drills.Add(1)

@@ -53,13 +53,24 @@ func TestProver(t *testing.T) {
 	query = "select false"
 	tomorrow := now.AddDate(0, 0, 1)
 	round(tomorrow, 2, 1)
-
 	// Another process knows what stands beside the backup: not the one that failed.
 	other := &schedule.ProveStats{}
-	p = schedule.NewProver(schedule.ProveConfig{Archive: a, At: schedule.At{}, Stats: other})
-	if err := p.RunOnce(t.Context(), now); err != nil || other.Proven.Load() != 0 {
+	q := schedule.NewProver(schedule.ProveConfig{Archive: a, At: schedule.At{}, Stats: other})
+	if err := q.RunOnce(t.Context(), now); err != nil || other.Proven.Load() != 0 {
 		t.Errorf("proven %d, %v", other.Proven.Load(), err)
 	}
+	if stats.Changed.Load() != 0 {
+		t.Error("the backup itself does not stand it, and the data is blamed")
+	}
+	c.Exec("drop table orders")
+	c.Exec("select pg_switch_wal()")
+	c.Archived()
+	query = "select count(*) > 0 from orders"
+	round(now.AddDate(0, 0, 2), 3, 1)
+	if stats.Changed.Load() != 1 {
+		t.Error("data that has changed since the backup is not told of")
+	}
+
 	wrong := errors.New("there is no room")
 	p = schedule.NewProver(schedule.ProveConfig{
 		Archive: a, At: schedule.At{Set: true, Hour: 2}, Options: func(context.Context) (drill.Options, error) { return drill.Options{}, wrong },

@@ -1,6 +1,6 @@
 // Package schedule does what is due in an archive: a [Keeper] takes backups and applies the
 // retention after each, a [Prover] drills the newest backup, a [Scrubber] reads everything
-// in the stores.
+// in the stores, a [CatchUp] brings to stores that are not required what they lack.
 //
 // Whether a backup is due is not remembered but seen: it is due when none that is fit
 // began since the last time of its schedule. So a time that was missed, because nothing
@@ -264,8 +264,8 @@ func (k *Keeper) keep(ctx context.Context) error {
 		k.Log.Warn("a backup that would have expired stays: pre_expire did not let it go", "backup", string(v.ID), "why", v.Why)
 	}
 	k.Stats.Swept.Add(int64(len(r.Swept)))
-	if len(r.Expired)+len(r.Swept)+r.Segments > 0 {
-		k.Log.Info("applied the retention", "expired", fmt.Sprint(r.Expired), "removed", fmt.Sprint(r.Swept), "packs", r.Packs, "segments", r.Segments)
+	if len(r.Expired)+len(r.Swept)+r.Segments+r.Missed > 0 {
+		k.Log.Info("applied the retention", "expired", fmt.Sprint(r.Expired), "removed", fmt.Sprint(r.Swept), "packs", r.Packs, "segments", r.Segments, "missed", r.Missed)
 	}
 	return nil
 }

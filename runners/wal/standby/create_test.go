@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/skytools-go/skytools/runners/wal/backup/backuptest"
 	"github.com/skytools-go/skytools/runners/wal/standby"
 	"github.com/skytools-go/skytools/sql/sandbox"
@@ -192,13 +194,15 @@ func TestReplay(t *testing.T) {
 	s := w.standby("b")
 	_, err := s.Create(t.Context(), standby.Creating{Copy: true, Start: true})
 	w.ok(err)
+	w.insert(w.DSN("postgres"), 1999)
+	w.has(s.DSN, 1999)
 	w.ok(s.Pause(t.Context()))
 	w.insert(w.DSN("postgres"), 2000)
 	at := one[string](w, w.DSN("postgres"), "select pg_current_wal_lsn()::text")
 	w.until("WAL arrives while replay is paused", func() bool {
 		return one[bool](w, s.DSN, "select pg_last_wal_receive_lsn() >= $1::text::pg_lsn", at)
 	})
-	if st := s.State(t.Context()); !st.Paused || st.Well() || st.LagBytes == nil || *st.LagBytes == 0 || one[int](w, s.DSN, "select count(*)::int from t where n = 2000") != 0 {
+	if st := s.State(t.Context()); !st.Paused || st.ReplayedAt == nil || !st.Well() || st.LagBytes == nil || *st.LagBytes == 0 || one[int](w, s.DSN, "select count(*)::int from t where n = 2000") != 0 {
 		t.Errorf("paused: %+v", st)
 	}
 	w.ok(s.Resume(t.Context()))
@@ -220,6 +224,30 @@ func TestReplay(t *testing.T) {
 	} {
 		if err := do(); !errors.As(err, &none) {
 			t.Errorf("%s of a primary: %v", name, err)
+		}
+	}
+}
+
+// A pause is told when it has lasted, and not while there is nothing to replay.
+func TestPausedForLong(t *testing.T) {
+	at, much := time.Date(2026, 11, 29, 13, 0, 0, 0, time.UTC), int64(45<<20)
+	seconds := func(n float64) *float64 { return &n }
+	for _, c := range []struct {
+		name string
+		s    standby.Standby
+		lag  *float64
+		want []string
+	}{
+		{name: "a moment", lag: seconds(30)},
+		{name: "nothing to replay", lag: seconds(0)},
+		{name: "long", lag: seconds(61), want: []string{"replay is paused, 45 MB behind: nothing is replayed that was committed after 2026-11-29 13:00:00Z"}},
+		{name: "nobody knows", want: []string{"replay is paused, 45 MB behind: nothing is replayed that was committed after 2026-11-29 13:00:00Z"}},
+		{name: "as declared", s: standby.Standby{Holds: true}, lag: seconds(4000)},
+		{name: "within its delay", s: standby.Standby{Delay: time.Hour}, lag: seconds(3600)},
+	} {
+		st := standby.State{Role: standby.Following, Paused: true, LagBytes: &much, LagSeconds: c.lag, ReplayedAt: &at, Delay: c.s.Delay.Seconds(), Receiver: "streaming"}
+		if diff := cmp.Diff(c.want, c.s.Complaints(st)); diff != "" {
+			t.Errorf("%s: %s", c.name, diff)
 		}
 	}
 }

@@ -16,3 +16,19 @@ func (s *Standby) Launch(ctx context.Context) error {
 		return err == nil && p.Replayed != nil, nil
 	})
 }
+
+// Complaints are the problems of a state.
+func (s *Standby) Complaints(st State) []string {
+	st.Problems = nil
+	st.complain(s)
+	return st.Problems
+}
+
+// Copied is what a program that says this tells of its progress, in bytes.
+func Copied(parts ...string) (told [][2]int64) {
+	c := &copied{tell: func(done, total int64) { told = append(told, [2]int64{done, total}) }}
+	for _, p := range parts {
+		c.Write([]byte(p))
+	}
+	return told
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/skytools-go/skytools/sql/sandbox"
 )
@@ -102,6 +104,12 @@ var whoever *syscall.Credential
 // run runs a program as somebody, or as we are with nil, and returns what it says. Its output is a file and no
 // pipe, which a server that it starts would hold open.
 func run(ctx context.Context, who *syscall.Credential, argv []string) (string, error) {
+	return runSeen(ctx, who, argv, nil)
+}
+
+// runSeen does so for a program that leaves no process behind, whose output also goes to
+// seen as it comes.
+func runSeen(ctx context.Context, who *syscall.Credential, argv []string, seen io.Writer) (string, error) {
 	out, err := os.CreateTemp("", "skytools-standby-")
 	if err != nil {
 		return "", err
@@ -110,6 +118,10 @@ func run(ctx context.Context, who *syscall.Credential, argv []string) (string, e
 	defer os.Remove(out.Name())
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Stdout, cmd.Stderr = out, out
+	if seen != nil {
+		both := io.MultiWriter(out, seen) // the same for both: one writes at a time
+		cmd.Stdout, cmd.Stderr, cmd.WaitDelay = both, both, 5*time.Second
+	}
 	cmd.Env, cmd.Dir = environment(), "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: who}
 	err = cmd.Run()

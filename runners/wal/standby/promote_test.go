@@ -5,7 +5,10 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/skytools-go/skytools/runners/wal/standby"
 )
@@ -64,9 +67,13 @@ func TestFailover(t *testing.T) {
 	w.has(c.DSN, 2002)
 
 	old := w.old("a", b)
-	rewound, err = old.Rewind(t.Context(), standby.Rewinding{Start: true})
+	var told, all atomic.Int64
+	rewound, err = old.Rewind(t.Context(), standby.Rewinding{Start: true, Progress: func(done, total int64) { told.Store(done); all.Store(total) }})
 	w.ok(err)
 	w.Cleanup(func() { w.halt(old) })
+	if told.Load() == 0 || told.Load() != all.Load() {
+		t.Errorf("it was told of %d bytes of %d", told.Load(), all.Load())
+	}
 	if pgRewind := filepath.Join(w.Install.Bin, "pg_rewind"); exists(pgRewind) != (rewound.By == "rewind") {
 		t.Errorf("rewound %+v", rewound)
 	}
@@ -79,6 +86,14 @@ func TestFailover(t *testing.T) {
 		if st := s.State(t.Context()); st.Timeline != 2 || !st.Well() {
 			t.Errorf("%s: %+v", s.Name, st)
 		}
+	}
+}
+
+// What pg_rewind says comes in any pieces, and is not all progress.
+func TestRewindProgress(t *testing.T) {
+	got := standby.Copied("pg_rewind: need to copy 4 MB (total source directory size is 80 MB)\n   0/40", "96 kB (0%) copied\r1024/4096 kB (25", "%) copied\r", strings.Repeat("x", 1000)+"\n4096/4096 kB (100%) copied\n5/")
+	if diff := cmp.Diff([][2]int64{{0, 4 << 20}, {1 << 20, 4 << 20}, {4 << 20, 4 << 20}}, got); diff != "" {
+		t.Error(diff)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 
 	"github.com/skytools-go/skytools/runners/wal/restore"
@@ -131,7 +132,7 @@ func (s *Standby) kin(system string) error {
 // back brings the data to where the primary's comes from.
 func (s *Standby) back(ctx context.Context, o owner, r Rewinding, settings map[string]string) (Rewound, error) {
 	r.stage("rewind")
-	why := s.pgRewind(ctx, o, settings)
+	why := s.pgRewind(ctx, o, settings, r.Progress)
 	if why == nil {
 		return Rewound{By: "rewind"}, errors.Join(s.forgetSlots(), o.configure(s.Data, settings))
 	}
@@ -165,7 +166,7 @@ func (s *Standby) forgetSlots() error {
 
 // pgRewind runs PostgreSQL's own program. WAL that the server has removed already it gets
 // from the archive. Source: PostgreSQL documentation, pg_rewind.
-func (s *Standby) pgRewind(ctx context.Context, o owner, settings map[string]string) error {
+func (s *Standby) pgRewind(ctx context.Context, o owner, settings map[string]string, progress func(done, total int64)) error {
 	program, err := s.program("pg_rewind")
 	if err != nil {
 		return err
@@ -178,13 +179,40 @@ func (s *Standby) pgRewind(ctx context.Context, o owner, settings map[string]str
 	if err != nil {
 		return err
 	}
-	argv := []string{program, "--target-pgdata=" + s.Data, "--source-server=" + source}
+	argv := []string{program, "--target-pgdata=" + s.Data, "--source-server=" + source, "--progress"}
 	if _, err := os.Stat(filepath.Join(s.Data, "postgresql.conf")); err == nil && s.Command != "" {
 		if err := o.set(s.Data, map[string]string{"restore_command": settings["restore_command"]}); err != nil {
 			return err
 		}
 		argv = append(argv, "--restore-target-wal")
 	}
-	_, err = run(ctx, o.credential(), argv)
+	_, err = runSeen(ctx, o.credential(), argv, &copied{tell: progress})
 	return err
+}
+
+// copied reads from what pg_rewind says how far it is: "  1024/4096 kB (25%) copied", about
+// once a second.
+type copied struct {
+	tell func(done, total int64) // may be nil
+	line []byte                  // that has no end yet
+}
+
+var copiedLine = regexp.MustCompile(`^ *([0-9]+)/([0-9]+) kB `)
+
+func (c *copied) Write(p []byte) (int, error) {
+	for _, b := range p {
+		if b != '\n' && b != '\r' {
+			if len(c.line) < 256 {
+				c.line = append(c.line, b)
+			}
+			continue
+		}
+		if m := copiedLine.FindSubmatch(c.line); m != nil && c.tell != nil {
+			done, _ := strconv.ParseInt(string(m[1]), 10, 64)
+			total, _ := strconv.ParseInt(string(m[2]), 10, 64)
+			c.tell(done<<10, total<<10)
+		}
+		c.line = c.line[:0]
+	}
+	return len(p), nil
 }

@@ -7,26 +7,28 @@ import (
 
 	"github.com/skytools-go/skytools/sql"
 	"github.com/skytools-go/skytools/sql/pg"
+	catalog "github.com/skytools-go/skytools/sql/standby"
 )
 
 // A State is how a standby fares at one moment, from both sides. Pointers are nil where
 // nobody could say.
 type State struct {
-	Name        string   `json:"name"`
-	Role        Role     `json:"role"`
-	Timeline    uint32   `json:"timeline,omitempty"`
-	Received    *sql.LSN `json:"received,omitempty"`
-	Replayed    *sql.LSN `json:"replayed,omitempty"`
-	Written     *sql.LSN `json:"written,omitempty"`     // by the primary
-	LagBytes    *int64   `json:"lag_bytes,omitempty"`   // the primary wrote and it has not replayed
-	LagSeconds  *float64 `json:"lag_seconds,omitempty"` // since what it replayed last was committed; 0: there is no more
-	Paused      bool     `json:"paused"`
-	Delay       float64  `json:"delay_seconds"`
-	Receiver    string   `json:"receiver,omitempty"` // streaming and the like; empty: it does not stream
-	From        string   `json:"from,omitempty"`     // host and port that it streams from
-	Slot        *Slot    `json:"slot,omitempty"`
-	Synchronous bool     `json:"synchronous"` // commits wait for it
-	Problems    []string `json:"problems"`    // what somebody should look at
+	Name        string     `json:"name"`
+	Role        Role       `json:"role"`
+	Timeline    uint32     `json:"timeline,omitempty"`
+	Received    *sql.LSN   `json:"received,omitempty"`
+	Replayed    *sql.LSN   `json:"replayed,omitempty"`
+	Written     *sql.LSN   `json:"written,omitempty"`     // by the primary
+	LagBytes    *int64     `json:"lag_bytes,omitempty"`   // the primary wrote and it has not replayed
+	LagSeconds  *float64   `json:"lag_seconds,omitempty"` // since what it replayed last was committed; 0: there is no more
+	ReplayedAt  *time.Time `json:"replayed_at,omitempty"` // when that was committed, by the primary's clock
+	Paused      bool       `json:"paused"`
+	Delay       float64    `json:"delay_seconds"`
+	Receiver    string     `json:"receiver,omitempty"` // streaming and the like; empty: it does not stream
+	From        string     `json:"from,omitempty"`     // host and port that it streams from
+	Slot        *Slot      `json:"slot,omitempty"`
+	Synchronous bool       `json:"synchronous"` // commits wait for it
+	Problems    []string   `json:"problems"`    // what somebody should look at
 }
 
 // Role is what a server is.
@@ -53,6 +55,7 @@ type replayFacts struct {
 	Received   *string
 	Replayed   *string
 	Behind     *float64
+	Committed  *time.Time
 	Paused     bool
 	Delay      float64
 	Receiver   *string
@@ -65,6 +68,7 @@ select pg_catalog.pg_is_in_recovery() as recovering,
        coalesce(greatest(pg_catalog.pg_last_wal_receive_lsn(), pg_catalog.pg_last_wal_replay_lsn())::text, w.flushed_lsn::text) as received,
        pg_catalog.pg_last_wal_replay_lsn()::text as replayed,
        extract(epoch from pg_catalog.clock_timestamp() - pg_catalog.pg_last_xact_replay_timestamp())::float8 as behind,
+       pg_catalog.pg_last_xact_replay_timestamp() as committed,
        case when pg_catalog.pg_is_in_recovery() then pg_catalog.pg_is_wal_replay_paused() else false end as paused,
        (select setting::float8 / 1000 from pg_catalog.pg_settings where name = 'recovery_min_apply_delay') as delay,
        w.status as receiver,
@@ -104,7 +108,7 @@ func (s *Standby) ownState(ctx context.Context, st *State) error {
 		return nil
 	}
 	st.Role = Following
-	st.Received, st.Replayed, st.LagSeconds = lsn(f.Received), lsn(f.Replayed), f.Behind
+	st.Received, st.Replayed, st.LagSeconds, st.ReplayedAt = lsn(f.Received), lsn(f.Replayed), f.Behind, f.Committed
 	if f.Receiver != nil {
 		st.Receiver = *f.Receiver
 	}
@@ -166,10 +170,13 @@ func (st *State) complain(s *Standby) {
 	case st.Synchronous && st.Role == Unreachable:
 		say("commits on the primary may wait for it")
 	}
-	if st.Paused && !s.Holds {
+	if st.Paused && !s.Holds && st.late(s.Delay) {
 		text := ""
 		if st.LagBytes != nil {
 			text = fmt.Sprintf(", %d MB behind", *st.LagBytes>>20)
+		}
+		if st.ReplayedAt != nil {
+			text += ": nothing is replayed that was committed after " + st.ReplayedAt.UTC().Format("2006-01-02 15:04:05Z")
 		}
 		say("replay is paused%s", text)
 	}
@@ -185,6 +192,12 @@ func (st *State) complain(s *Standby) {
 	case !slot.Active && slot.Retained > kept:
 		say("nobody reads from its slot, for which the primary keeps %d MB of WAL", slot.Retained>>20)
 	}
+}
+
+// late reports whether a pause has brought it further behind than it may be. When nobody
+// knows it counts as late.
+func (st *State) late(delay time.Duration) bool {
+	return st.LagSeconds == nil || time.Duration(*st.LagSeconds*float64(time.Second)) > delay+catalog.Late
 }
 
 // Well reports whether there is nothing to look at.

@@ -130,7 +130,7 @@ func (d *directory) makeParent(key string) error {
 		return err
 	}
 	parents := strings.Split(key, "/")
-	dir := d.root
+	dir, top := d.root, filepath.Join(d.root, parents[0])
 	for _, name := range parents[:len(parents)-1] {
 		above := dir
 		dir = filepath.Join(dir, name)
@@ -140,6 +140,9 @@ func (d *directory) makeParent(key string) error {
 		err := os.Mkdir(dir, 0o700)
 		if err == nil {
 			err = d.give(dir)
+		}
+		if errors.Is(err, fs.ErrNotExist) && gone(os.Stat(top)) {
+			return &RootError{Path: top}
 		}
 		if err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
@@ -153,11 +156,18 @@ func (d *directory) makeParent(key string) error {
 		d.settled.Store(dir, nil)
 	}
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) { // somebody cleaned up
+		if gone(os.Stat(top)) {
+			return &RootError{Path: top}
+		}
 		d.settled.Clear()
 		return d.makeParent(key)
 	}
 	return nil
 }
+
+// gone reports that a directory that was there is not. Below the root of a store that
+// means that another file system was there, which must not be taken for an empty store.
+func gone(_ fs.FileInfo, err error) bool { return errors.Is(err, fs.ErrNotExist) }
 
 // abandoned is the age at which a temporary file has no writer any more.
 const abandoned = 24 * time.Hour

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/skytools-go/skytools/runners/wal/store"
+	"github.com/skytools-go/skytools/runners/wal/store/sshtest"
 	"github.com/skytools-go/skytools/runners/wal/store/storetest"
 )
 
@@ -172,5 +173,41 @@ func TestDirectoryLitter(t *testing.T) {
 	info, err := os.Stat(root + "/a/b")
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("others may read it: %v, %v", info, err)
+	}
+}
+
+// A file system that goes away under a running process is not taken for an empty store.
+func TestUnmounted(t *testing.T) {
+	t.Parallel()
+	root, remote := filepath.Join(t.TempDir(), "store"), sshtest.Start(t)
+	if err := os.Mkdir(root, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Run("file", func(t *testing.T) { unmount(t, root, open(t, store.Config{URL: "file://" + root})) })
+	t.Run("sftp", func(t *testing.T) { unmount(t, remote.Root, open(t, config(remote, remote.Address))) })
+}
+
+func unmount(t *testing.T, root string, s store.Store) {
+	put := func(key string) error { return s.Put(t.Context(), key, strings.NewReader("x")) }
+	if err := put("e/1/wal/a"); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Rename(root, root+".away"), os.Mkdir(root, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	var missing *store.RootError
+	for _, key := range []string{"e/1/wal/b", "e/2/wal/b", "e/1/wal/b"} {
+		if err := put(key); !errors.As(err, &missing) {
+			t.Errorf("put %s: %v", key, err)
+		}
+	}
+	if left, err := os.ReadDir(root); err != nil || len(left) > 0 {
+		t.Errorf("written where the store is not: %v, %v", left, err)
+	}
+	if err := errors.Join(os.Remove(root), os.Rename(root+".away", root)); err != nil {
+		t.Fatal(err)
+	}
+	if err := put("e/1/wal/b"); err != nil {
+		t.Errorf("it is back: %v", err)
 	}
 }

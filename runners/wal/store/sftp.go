@@ -142,7 +142,7 @@ func syncRemote(c *sftp.Client, dir string) error {
 // makeParent makes the directories of a key and sees to it that their names last.
 func (s *remote) makeParent(c *sftp.Client, key string) error {
 	parents := strings.Split(key, "/")
-	dir := s.root
+	dir, top := s.root, path.Join(s.root, parents[0])
 	if err := s.mounted(c); err != nil {
 		return err
 	}
@@ -157,6 +157,9 @@ func (s *remote) makeParent(c *sftp.Client, key string) error {
 				return err
 			}
 		} else if _, there := c.Stat(dir); there != nil {
+			if errors.Is(there, fs.ErrNotExist) && dir != top && gone(c.Stat(top)) {
+				return &RootError{Path: top}
+			}
 			return err
 		}
 		if err := syncRemote(c, above); err != nil {
@@ -164,7 +167,10 @@ func (s *remote) makeParent(c *sftp.Client, key string) error {
 		}
 		s.settled.Store(dir, nil)
 	}
-	if _, err := c.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+	if gone(c.Stat(dir)) {
+		if gone(c.Stat(top)) {
+			return &RootError{Path: top}
+		}
 		s.settled.Clear()
 		return s.makeParent(c, key)
 	}

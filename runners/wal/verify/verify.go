@@ -35,6 +35,13 @@ type Options struct {
 	Repair  bool      // copy what a store lacks or has damaged from one that has it whole
 	Workers int       // objects at a time; 0: two
 
+	// Lacking leaves out what every store lists, and the gaps: only what a store lacks is
+	// read, from the others. Limit is how many objects that may be; 0: all.
+	Lacking bool
+	Limit   int
+
+	Only string // the store that Repair may write to; empty: any
+
 	// Policy and Now say which WAL has to be there: what they let retention remove is no
 	// gap. See [retain.Decide].
 	Policy retain.Policy
@@ -67,6 +74,8 @@ type Report struct {
 	Problems []Problem `json:"problems,omitempty"` // by key and store
 	Gaps     []string  `json:"gaps,omitempty"`     // WAL that is needed and that no store has
 	Lost     []string  `json:"lost,omitempty"`     // the same, but acknowledged: see [repo.Loss]
+
+	Left int `json:"left,omitempty"` // objects that a store lacks and that Limit has left out
 
 	// BadPages were damaged on the server already: what is stored is what there was.
 	BadPages map[backup.ID][]string `json:"bad_pages,omitempty"`
@@ -126,6 +135,11 @@ func (v *verifying) all(ctx context.Context) error {
 			return err
 		}
 	}
+	if v.o.Lacking {
+		if wal, packs, manifests, err = v.lacking(ctx, wal, packs, manifests); err != nil {
+			return err
+		}
+	}
 	v.total = len(wal) + len(packs) + len(manifests)
 	for _, items := range [][]item{wal, packs, manifests} { // manifests last: a store that has one has all of it
 		if err := v.each(ctx, items); err != nil {
@@ -155,6 +169,9 @@ func (v *verifying) wal(ctx context.Context) ([]item, error) {
 			_, err := v.a.Repo.Check(ctx, repo.Store{Store: s}, key)
 			return err
 		}})
+	}
+	if v.o.Lacking {
+		return items, nil
 	}
 	return items, v.gaps(ctx, names)
 }
@@ -342,7 +359,7 @@ func (v *verifying) one(ctx context.Context, i item) {
 	}
 	if v.o.Repair && good != nil && ctx.Err() == nil {
 		for n := range problems {
-			if problems[n].What == Unreadable || v.lacks(where[n], i.needs) {
+			if problems[n].What == Unreadable || v.o.Only != "" && v.o.Only != where[n].Name() || v.lacks(where[n], i.needs) {
 				continue
 			}
 			if err := repair(ctx, good, where[n], i, problems[n].What); err != nil {

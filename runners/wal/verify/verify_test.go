@@ -180,6 +180,9 @@ func TestVerify(t *testing.T) {
 	if r := check(verify.Options{Deep: true}); !r.OK() {
 		t.Errorf("after retention: %+v", r)
 	}
+	if missed, err := a.Repo.Misses(t.Context(), a.System); err != nil || len(missed) != 0 {
+		t.Errorf("after retention what is missing is still known: %+v, %v", missed, err)
+	}
 	to := filepath.Join(backuptest.Dir(t, "restored"), "data")
 	p, err = restore.Look(t.Context(), a.Shelf(), a, restore.Target{}, "")
 	if err != nil || len(p.Missing) != 0 {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/skytools-go/skytools/runners/wal/archive/archivetest"
 	"github.com/skytools-go/skytools/runners/wal/backup/backuptest"
+	"github.com/skytools-go/skytools/runners/wal/segment"
 )
 
 // TestArchiveCommands: the life of an archive, as a person sees it.
@@ -123,6 +124,10 @@ archives:
 	f.contains(f.skytools(0, "backup", "wal"), "pages are damaged on the server", " new; ")
 	f.contains(f.skytools(0, "backup", "list"), "  bad pages")
 	f.contains(f.skytools(0, "backup", "expire", "--dry-run"), "the last without bad pages")
+	newest := []string{"restore", "--preview", "--immediate", "--format"} // the lost segment is before it
+	f.contains(f.skytools(0, append(newest, "text")...), "bad page   ", filepath.Base(relation))
+	f.contains(f.skytools(0, append(newest, "json")...), `"bad_pages": [`, filepath.Base(relation))
+	f.contains(f.skytools(0, "restore", "wal", "--immediate", "--to", filepath.Join(scratch, "bad")), "damaged on the server already: ", filepath.Base(relation))
 	f.contains(f.skytools(0, "verify"), "has pages that were damaged on the server: ", filepath.Base(relation))
 
 	// Without any backup, the first one is due at once.
@@ -144,4 +149,37 @@ archives:
 	if code := p.ProcessState.ExitCode(); code != 0 {
 		t.Errorf("run ended with %d", code)
 	}
+}
+
+// TestExpireWithoutIdentity: the host of a database takes backups and lets them expire
+// without the private key, also after a failover.
+func TestExpireWithoutIdentity(t *testing.T) {
+	c := backuptest.Start(t)
+	identity, err := agekey.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	store := backuptest.Dir(t, "store")
+	a := archivetest.Open(t, c, identity, store)
+	f := &field{T: t, dir: t.TempDir(), env: append(os.Environ(), "SKYTOOLS_EXEC=1", "HUB_DSN="+c.DSN("postgres"))}
+	yaml := fmt.Sprintf(`skytools: 1
+cluster: shop
+databases: {hub: {dsn: {env: HUB_DSN}}}
+archives:
+  wal:
+    of: hub
+    stores: [{url: "file://%s"}]
+    encrypt: {recipients: [%s], identity: {file: %s/nothing}}
+    retention: {window: 14d}
+`, store, identity.Recipient(), store)
+	if err := os.WriteFile(filepath.Join(f.dir, "shop.yaml"), []byte(yaml), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f.contains(f.skytools(0, "backup", "--full"), " new; ")
+	history := segment.Name{Kind: segment.History, Timeline: 2}
+	if _, err := a.Repo.Put(t.Context(), a.System, history, strings.NewReader("1\t0/7000000\tno recovery target specified\n")); err != nil {
+		t.Fatal(err)
+	}
+	f.contains(f.skytools(0, "backup", "expire"), "kept: the newest", "Done: 0 expired")
+	f.contains(f.skytools(1, "restore", "--preview"), "identity from")
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"text/tabwriter"
@@ -65,6 +66,9 @@ Skytools run does the same after each backup.`,
 				return err
 			}
 			o, err := f.whole(cmd.Context(), cmd, args, true)
+			if missing := (*identityError)(nil); errors.As(err, &missing) {
+				o, err = f.whole(cmd.Context(), cmd, args, false)
+			}
 			if err != nil {
 				return err
 			}
@@ -105,6 +109,9 @@ func (a *app) printRetention(r retain.Report, dry bool) error {
 	if dry {
 		done = "Would be done"
 	}
+	if r.Missed > 0 {
+		fmt.Fprintf(a.Out, "No restore comes to WAL that %s of missing WAL name: they go.\n", counted(r.Missed, "record"))
+	}
 	fmt.Fprintf(a.Out, "%s: %d expired, %d removed; %s and %s of WAL removed, %s.\n", done, len(r.Expired), len(r.Swept),
 		counted(r.Packs, "pack"), counted(r.Segments, "file"), megabytes(r.Bytes))
 	return nil
@@ -113,6 +120,9 @@ func (a *app) printRetention(r retain.Report, dry bool) error {
 // keepBackups takes the backups of an archive that are due, and applies its retention.
 func keepBackups(ctx context.Context, set *spec.Set, a *spec.Archive, stats *schedule.Stats, log hclog.Logger) error {
 	o, err := keptArchive(ctx, set, a, a.Retention.Any(), log)
+	if missing := (*identityError)(nil); errors.As(err, &missing) {
+		o, err = keptArchive(ctx, set, a, false, log)
+	}
 	if err != nil {
 		return err
 	}
@@ -142,6 +152,15 @@ func scrubStores(ctx context.Context, set *spec.Set, a *spec.Archive, stats *sch
 	return schedule.NewScrubber(schedule.ScrubConfig{
 		Archive: o.Archive, At: scheduleOf(a.Verify.Schedule), Policy: policyOf(a), Repair: a.Verify.Repair, Log: log, Stats: stats,
 	}).Run(ctx)
+}
+
+// catchUp runs the loop that brings an archive's stores that are not required up to date.
+func catchUp(ctx context.Context, set *spec.Set, a *spec.Archive, stats *schedule.CatchUpStats, log hclog.Logger) error {
+	o, err := keptArchive(ctx, set, a, false, log)
+	if err != nil {
+		return err
+	}
+	return schedule.NewCatchUp(schedule.CatchUpConfig{Archive: o.Archive, Log: log, Stats: stats}).Run(ctx)
 }
 
 // keptArchive opens an archive for a loop. reads: an identity is wanted.

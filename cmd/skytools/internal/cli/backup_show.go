@@ -98,6 +98,9 @@ func (a *app) printBackup(s shown) error {
 	switch {
 	case s.Drill != nil && s.Drill.OK:
 		row("proven", "%s", s.Drill.At.UTC().Format(time.DateTime))
+		if s.Drill.Since != "" {
+			row("since then", "the data has changed: %s", render.Clean(s.Drill.Since))
+		}
 	case s.Drill != nil:
 		row("unproven", "%s: %s", s.Drill.At.UTC().Format(time.DateTime), render.Clean(s.Drill.Problem))
 	}

@@ -24,7 +24,10 @@ func (a *app) drill() *cobra.Command {
 lets it recover with the WAL of the archive, and runs pg_amcheck, the declared checks and
 pg_checksums. The outcome is noted beside the backup, and everything else is removed.
 
-Exit code 0 when the backup is proven, 10 when it is not, 1 when the drill could not be held.`,
+A check that fails at the end of the WAL is asked once more at the end of the backup: where
+it passes there, the backup is proven, and the data has changed since.
+
+Exit code 0 when the backup is proven, 10 when it is not or the data has changed, 1 when the drill could not be held.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := a.needFormat("text", "json"); err != nil {
 				return err
@@ -98,13 +101,16 @@ func (a *app) printDrill(r drill.Result) error {
 		}
 	} else if r.OK {
 		fmt.Fprintf(a.Out, "%s is proven: restored in %s, recovered in %s, %s.\n", r.Backup, r.Restored.Round(time.Millisecond), r.Recovered.Round(time.Millisecond), counted(r.Queries, "check"))
+		if r.Since != "" {
+			fmt.Fprintf(a.Out, "But at the end of the WAL a check fails, so the data has changed since the backup: %s\n", render.Clean(r.Since))
+		}
 		if !r.Amcheck {
 			a.talk("pg_amcheck was not run: the extension amcheck is not installed here.")
 		}
 	} else {
 		fmt.Fprintf(a.Out, "%s is not proven: %s\n", r.Backup, render.Clean(r.Problem))
 	}
-	if !r.OK {
+	if !r.OK || r.Since != "" {
 		return &codeError{code: exitDiffers}
 	}
 	return nil

@@ -9,7 +9,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/skytools-go/skytools/planner/render"
 	"github.com/skytools-go/skytools/runners/wal/backup"
+	"github.com/skytools-go/skytools/runners/wal/repo"
 	"github.com/skytools-go/skytools/runners/wal/restore"
 	"github.com/skytools-go/skytools/sql"
 )
@@ -85,7 +87,9 @@ server there up for the recovery, which happens when it is started:
   --as standby   follows the primary of --conninfo and the archive
   --as primary   takes the place of the old one, and archives
 
---preview shows the backup, the timelines and the WAL that it needs, and changes nothing.
+--preview shows the backup with the pages that were damaged in it already, the timelines and
+the WAL that it needs, and changes nothing.
+Across WAL that was left out of the archive, or missed, nothing is restored: exit code 1.
 With --delta the directory may hold an older state of the same cluster; only what differs
 is fetched. After an interrupt no server starts there until the restore has been run again.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -118,11 +122,21 @@ is fetched. After an interrupt no server starts there until the restore has been
 			if err != nil {
 				return err
 			}
+			hole, err := opened.across(cmd.Context(), p)
+			if err != nil {
+				return err
+			}
 			if preview {
-				return a.printPreview(p)
+				return a.printPreview(p, hole)
+			}
+			if hole != nil {
+				return opened.refused(p, hole)
 			}
 			if len(p.Missing) > 0 {
 				a.talk("WAL is missing from the archive, and the recovery will end there: %s", strings.Join(p.Missing, ", "))
+			}
+			if len(p.Backup.BadPages) > 0 {
+				a.talk("pages of the backup were damaged on the server already: %s", render.Clean(strings.Join(p.Backup.BadPages, "; ")))
 			}
 			bar := a.newBar("restore")
 			o.Progress = func(done, total int64) { bar.set(share(done, total)) }
@@ -189,10 +203,15 @@ type previewed struct {
 	Bytes     int64      `json:"bytes"`
 	Segments  int        `json:"segments"`
 	Missing   []string   `json:"missing,omitempty"`
+	Refused   string     `json:"refused,omitempty"`
 }
 
-func (a *app) printPreview(p restore.Preview) error {
+// printPreview shows what would be restored. hole: nothing would, because of it.
+func (a *app) printPreview(p restore.Preview, hole *repo.Gap) error {
 	out := previewed{Backup: listed(p.Backup, nil), Target: p.Choice.Target.String(), Bytes: p.Bytes, Segments: p.Segments, Missing: p.Missing}
+	if hole != nil {
+		out.Refused = "the archive does not have " + hole.String()
+	}
 	var path []string
 	for _, f := range p.Choice.Path {
 		out.Timelines = append(out.Timelines, f.Timeline)
@@ -203,10 +222,16 @@ func (a *app) printPreview(p restore.Preview) error {
 	}
 	fmt.Fprintf(a.Out, "target     %s\nbackup     %s, %s, ended %s\ntimelines  %s\nto write   %s\nWAL        %s\n", out.Target, p.Backup.ID, out.Backup.Kind,
 		p.Backup.Ended.UTC().Format(time.DateTime), strings.Join(path, " "), megabytes(p.Bytes), counted(p.Segments, "segment"))
+	for _, page := range p.Backup.BadPages {
+		fmt.Fprintf(a.Out, "bad page   %s\n", render.Clean(page))
+	}
 	for _, m := range p.Missing {
 		fmt.Fprintf(a.Out, "missing    %s\n", m)
 	}
-	if len(p.Missing) > 0 {
+	if out.Refused != "" {
+		fmt.Fprintf(a.Out, "refused    %s\n", render.Clean(out.Refused))
+	}
+	if len(p.Missing) > 0 || out.Refused != "" {
 		return &codeError{code: exitDiffers}
 	}
 	return nil

@@ -65,7 +65,7 @@ Either way nothing is lost: positions are stored with the data.`,
 	fl := cmd.Flags()
 	fl.StringVar(&f.listen, "listen", "", "serve the status page, /status.json and /metrics here, such as 127.0.0.1:8080")
 	fl.StringArrayVar(&f.nodes, "node", nil, "run only the loops of this database; repeatable")
-	fl.StringArrayVar(&f.only, "only", nil, "run only these: tick, maint, replay, forward, receive, backup, drill, verify; repeatable")
+	fl.StringArrayVar(&f.only, "only", nil, "run only these: tick, maint, replay, forward, receive, backup, drill, verify, catchup; repeatable")
 	fl.IntVar(&f.copies, "copies", 2, "tables whose rows are copied at a time to each node, the largest first; those under 1 MB beside them")
 	fl.IntVar(&f.pieces, "pieces", 4, "sessions that copy one large table, or make its indexes, at a time; 1: whole tables only")
 	return cmd
@@ -92,12 +92,14 @@ func (a *app) runLoops(ctx context.Context, set *spec.Set, f *runFlags) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	if f.listen != "" {
+		archives := archivesOf(set)
 		server := &web.Server{
 			Cluster: set.Cluster, Loops: g.Status, Extra: stats,
 			Collect: func(ctx context.Context) *status.Report {
 				patience := min(a.timeout, 10*time.Second)
 				r := status.Collect(ctx, everything(set), patience)
 				r.Follow(ctx, standbysOf(set), patience)
+				r.Keep(ctx, archives, patience)
 				return r
 			},
 		}
@@ -249,6 +251,7 @@ func loopsOf(set *spec.Set, f *runFlags, log hclog.Logger) ([]group.Loop, []prom
 		s := &schedule.ProveStats{}
 		counter("drills_total", "Drills of backups held.", name, func() float64 { return float64(s.Drills.Load()) })
 		counter("drills_failed_total", "Drills that a backup has not stood.", name, func() float64 { return float64(s.Failed.Load()) })
+		gauge("drill_data_changed", "Whether in the last drill a check failed at the end of the WAL that the backup itself stands.", name, func() float64 { return float64(s.Changed.Load()) })
 		gauge("backup_proven_timestamp_seconds", "When a backup last stood a drill; 0: never.", name, func() float64 { return float64(s.Proven.Load()) })
 		add("drill", name, x.Of, "drill "+x.Name, func(ctx context.Context) error {
 			return advised(proveBackups(ctx, set, &x, f.paths, s, log.Named(name)))
@@ -264,6 +267,18 @@ func loopsOf(set *spec.Set, f *runFlags, log hclog.Logger) ([]group.Loop, []prom
 		gauge("archive_problems", "What was wrong then and could not be repaired.", name, func() float64 { return float64(s.Problems.Load()) })
 		counter("archive_repaired_total", "Objects repaired from another store.", name, func() float64 { return float64(s.Repaired.Load()) })
 		add("verify", name, x.Of, "verify "+x.Name, func(ctx context.Context) error { return advised(scrubStores(ctx, set, &x, s, log.Named(name))) })
+	}
+	for _, x := range set.Archives {
+		optional := slices.ContainsFunc(x.Stores, func(s spec.ArchiveStore) bool { return !s.Required })
+		if !optional || set.Database(x.Of).State == spec.Dead || !wanted("catchup", x.Of) {
+			continue
+		}
+		name := fmt.Sprintf("catchup %s@%s", x.Name, x.Of)
+		s := &schedule.CatchUpStats{}
+		gauge("archive_optional_stores_down", "Stores that are not required and do not answer.", name, func() float64 { return float64(s.Down.Load()) })
+		gauge("archive_optional_missing_objects", "Objects that the others of them lacked when they were last looked at.", name, func() float64 { return float64(s.Missing.Load()) })
+		counter("archive_optional_copied_total", "Objects brought to them after all.", name, func() float64 { return float64(s.Copied.Load()) })
+		add("catchup", name, x.Of, "catchup "+x.Name, func(ctx context.Context) error { return advised(catchUp(ctx, set, &x, s, log.Named(name))) })
 	}
 	return loops, collectors
 }

@@ -62,6 +62,8 @@ archives:
 		t.Errorf("orders and later have %s rows", got)
 	}
 	f.contains(f.skytools(0, "drill", "wal", "--time", moment, "--restore-command", f.command("get wal %f %p"), "--bins", c.Install.Bin), "is proven")
+	f.contains(f.skytools(10, "drill", "wal", "--restore-command", f.command("get wal %f %p"), "--bins", c.Install.Bin), "is proven", "the data has changed since the backup: select count(*) = 6200", "does not exist")
+	f.contains(f.skytools(0, "backup", "show", "wal", "2"), "proven", "since then")
 	f.contains(f.skytools(0, "verify", "--deep"), "1 backup", "0 problems, 0 gaps")
 
 	// A bucket that is gone is said to be, and ends no recovery early.

@@ -117,6 +117,8 @@ func replayOf(st standby.State) string {
 	switch {
 	case st.Role != standby.Following:
 		return "-"
+	case st.Paused && st.ReplayedAt != nil && st.LagBytes != nil && *st.LagBytes > 0:
+		return "paused after " + st.ReplayedAt.UTC().Format("2006-01-02 15:04:05Z")
 	case st.Paused:
 		return "paused"
 	case st.Delay > 0:

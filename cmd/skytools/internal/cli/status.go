@@ -55,6 +55,7 @@ whether or not skytools run is running. Exit code 15 when a database could not b
 			}
 			r := status.Collect(cmd.Context(), everything(set), a.timeout)
 			r.Follow(cmd.Context(), standbysOf(set), a.timeout)
+			r.Keep(cmd.Context(), archivesOf(set), a.timeout)
 			missing(set, r)
 			limitStatus(r, globs)
 			if a.format == "json" {
@@ -141,6 +142,7 @@ func limitStatus(r *status.Report, globs []string) {
 		}
 		d.Queues, d.Nodes = queues, nodes
 	}
+	r.Archives = slices.DeleteFunc(r.Archives, func(x status.Archive) bool { return !match("archive", x.Name, x.Of) })
 	r.Standbys = slices.DeleteFunc(r.Standbys, func(s status.Standby) bool { return !match("standby", s.Name, s.Of) })
 }
 
@@ -185,6 +187,16 @@ func (a *app) printStatus(w io.Writer, cluster string, r *status.Report) {
 	}
 	for _, s := range r.Standbys {
 		fmt.Fprintf(w, "\n%s  %s of %s, timeline %s, %s behind, replay %s, stream %s\n", a.painted("bold", s.Name), s.Role, s.Of, timelineOf(s.State), behind(s.State), replayOf(s.State), streamOf(s.State))
+	}
+	for _, x := range r.Archives {
+		text := "no WAL is known to be missing"
+		if n := x.Segments(); n > 0 {
+			text = a.painted("drop", counted(int(n), "segment")+" of WAL missing")
+		}
+		if x.Error != "" {
+			text += "; its stores were not looked at: " + render.Clean(x.Error)
+		}
+		fmt.Fprintf(w, "\n%s  archive of %s: %s\n", a.painted("bold", x.Name), x.Of, text)
 	}
 	fmt.Fprintln(w)
 	for _, p := range r.Problems {

@@ -102,11 +102,17 @@ func repoOf(ctx context.Context, a *spec.Archive, reads bool, log hclog.Logger) 
 			c.Identities, err = repo.Identities(text)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("archive %q: identity from %s: %w", a.Name, a.Encrypt.Identity.Ref(), err)
+			return nil, &identityError{fmt.Errorf("archive %q: identity from %s: %w", a.Name, a.Encrypt.Identity.Ref(), err)}
 		}
 	}
 	return repo.Open(c)
 }
+
+// An identityError says that the declared identity is not to be had here. What can do
+// without goes on.
+type identityError struct{ error }
+
+func (e *identityError) Unwrap() error { return e.error }
 
 func openStore(ctx context.Context, s spec.ArchiveStore) (store.Store, error) {
 	c := store.Config{URL: s.URL}

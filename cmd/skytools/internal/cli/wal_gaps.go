@@ -21,7 +21,9 @@ type gapEntry struct {
 	Last  string `json:"last"`
 	Count int64  `json:"segments"`
 
-	Missed       time.Time  `json:"missed,omitzero"` // when the server no longer had it for the receiver
+	Missed       time.Time  `json:"missed,omitzero"` // when that was written down
+	Because      string     `json:"because,omitempty"`
+	Dropped      bool       `json:"dropped,omitempty"` // archive_command has left it out
 	Acknowledged *repo.Loss `json:"acknowledged,omitempty"`
 }
 
@@ -32,7 +34,7 @@ func (r *archived) gaps() *cobra.Command {
 		Use: "gaps ARCHIVE", Short: "Say which segments are missing between others; exit code 10 when some are",
 		Long: `Looks at each store and timeline, up to where the next timeline left it. What lies
 before the first segment and after the last one is no gap, except what a receiver came
-too late for, which the archive remembers. Those that "wal ack-gap" has acknowledged are
+too late for or archive_command has left out, which the archive remembers. Those that "wal ack-gap" has acknowledged are
 shown, and do not count for the exit code.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := a.needFormat("text", "json"); err != nil {
@@ -56,7 +58,7 @@ shown, and do not count for the exit code.`,
 					return err
 				}
 				for _, g := range gaps {
-					all = append(all, gapEntry{s.Name(), g.First.String(), g.Last.String(), g.Count, g.Missed, losses.Of(g)})
+					all = append(all, gapEntry{s.Name(), g.First.String(), g.Last.String(), g.Count, g.Missed, g.Why, g.Dropped, losses.Of(g)})
 				}
 			}
 			return a.printGaps(all)
@@ -109,8 +111,11 @@ func (a *app) printGaps(all []gapEntry) error {
 	} else {
 		for _, g := range all {
 			known := ""
-			if !g.Missed.IsZero() {
-				known = "; the server no longer had it at " + g.Missed.UTC().Format(time.DateTime)
+			switch at := g.Missed.UTC().Format(time.DateTime); {
+			case g.Dropped:
+				known = "; left out at " + at + ", because " + render.Clean(g.Because)
+			case !g.Missed.IsZero():
+				known = "; the server no longer had it at " + at
 			}
 			if g.Acknowledged != nil {
 				known += "; acknowledged, because " + render.Clean(g.Acknowledged.Because)

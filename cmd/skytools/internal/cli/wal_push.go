@@ -61,13 +61,13 @@ func (r *archived) doPush(cmd *cobra.Command, args []string, f *pushFlags) error
 	if err != nil {
 		return err
 	}
-	opened, _, err := r.open(ctx, args[0], false)
+	opened, set, err := r.open(ctx, args[0], false)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, f.within)
 	defer cancel()
-	return push.New(push.Config{Repo: opened}).Push(ctx, ctx, base, args[1])
+	return push.New(push.Config{Repo: opened, Log: r.app.logger(), Overflow: overflowOf(set.Archives.Get(args[0]))}).Push(ctx, ctx, base, args[1])
 }
 
 func (r *archived) rescue(ctx context.Context, name string, f *pushFlags) error {

@@ -3,12 +3,14 @@ package cli
 import (
 	"context"
 	"path/filepath"
+	"sync"
 
 	"github.com/spf13/cobra"
 
 	"github.com/skytools-go/skytools/runners/wal/fetch"
 	"github.com/skytools-go/skytools/runners/wal/push"
 	"github.com/skytools-go/skytools/runners/wal/serve"
+	"github.com/skytools-go/skytools/spec"
 )
 
 type serveFlags struct {
@@ -39,17 +41,31 @@ keeps what it was not told about. Run it as the user that PostgreSQL runs as.`,
 }
 
 func (r *archived) doServe(ctx context.Context, name string, f *serveFlags) error {
-	opened, _, err := r.open(ctx, name, true)
+	opened, set, err := r.open(ctx, name, true)
 	if err != nil {
 		return err
 	}
+	overflow := overflowOf(set.Archives.Get(name))
 	log := r.app.logger().Named(name)
 	s := &serve.Server{
 		Socket: filepath.Join(f.dir, name+".sock"), Log: log,
-		Pusher: push.New(push.Config{Repo: opened, Ahead: f.ahead, Log: log}),
+		Pusher: push.New(push.Config{Repo: opened, Ahead: f.ahead, Log: log, Overflow: overflow}),
 		Getter: fetch.New(fetch.Config{Repo: opened, Spool: f.spool, Log: log}),
 	}
 	log.Info("serving", "socket", s.Socket, "version", Version())
 	defer log.Info("stopped")
+	ctx, stop := context.WithCancel(ctx)
+	var keeping sync.WaitGroup
+	keeping.Go(func() { s.Pusher.Keep(ctx) })
+	defer keeping.Wait()
+	defer stop()
 	return s.Run(ctx)
+}
+
+// overflowOf says what becomes of WAL while too much of it waits; nil: it waits.
+func overflowOf(a *spec.Archive) *push.Overflow {
+	if a.WAL.OnOverflow != spec.OverflowDrops {
+		return nil
+	}
+	return &push.Overflow{Limit: int64(a.WAL.QueueAlert), Ledger: push.LedgerOf(a.WAL.State(), a.Name)}
 }
