@@ -132,7 +132,7 @@ func (r *Repo) fetchOne(ctx context.Context, s Store, key string, system uint64,
 			os.Remove(temp.Name())
 		}
 	}()
-	h, err := open(body, temp, r.Identities)
+	h, err := open(body, temp, r.Identities, false)
 	if err == nil {
 		err = matches(h, system, n)
 	}
@@ -229,7 +229,7 @@ func (r *Repo) Check(ctx context.Context, s Store, key string) (Header, error) {
 		return Header{}, err
 	}
 	defer body.Close()
-	h, err := open(body, io.Discard, r.Identities)
+	h, err := open(body, io.Discard, r.Identities, true)
 	if errors.Is(err, ErrNoIdentity) {
 		err = stored(body, h)
 	}

@@ -431,8 +431,12 @@ func TestDamage(t *testing.T) {
 				t.Fatalf("try %d: %v", try, err)
 			}
 			var damage *repo.DamageError
-			if err := lone.Get(t.Context(), system, name(t, first), filepath.Join(t.TempDir(), "x")); !errors.As(err, &damage) || errors.Is(err, repo.ErrAbsent) {
-				t.Fatalf("try %d, alone: %v", try, err)
+			alone := filepath.Join(t.TempDir(), "x")
+			if err := lone.Get(t.Context(), system, name(t, first), alone); !errors.As(err, &damage) || errors.Is(err, repo.ErrAbsent) {
+				// The SHA-256 of the content is left to Check, where a body is known to be whole.
+				if got, readErr := os.ReadFile(alone); err != nil || readErr != nil || !bytes.Equal(got, want) || !bytes.Equal(bad[repo.HeaderSize:], good[repo.HeaderSize:]) {
+					t.Fatalf("try %d, alone: %v", try, err)
+				}
 			}
 			if _, err := a.Check(t.Context(), a.Stores[0], object); !errors.As(err, &damage) {
 				t.Fatalf("try %d, check: %v", try, err)
@@ -440,6 +444,40 @@ func TestDamage(t *testing.T) {
 		}
 		if _, err := a.Check(t.Context(), a.Stores[1], object); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// TestUnpackedWrong: a body that is what was stored, and does not unpack to what the header
+// says, is found by its CRC, and by Check also by its SHA-256.
+func TestUnpackedWrong(t *testing.T) {
+	t.Parallel()
+	a := newArchive(t, repo.Config{})
+	want := make1(t, first, 1)
+	ok(t, a.put(t, first, want))
+	object := fmt.Sprintf("e/%d/wal/00000001/00000000/%s", system, first)
+	good, err := os.ReadFile(filepath.Join(a.roots[0], object))
+	ok(t, err)
+	h, err := repo.ParseHeader(good)
+	ok(t, err)
+	lone, err := repo.Open(repo.Config{Stores: a.Stores[:1]})
+	ok(t, err)
+	for _, c := range []struct {
+		name, is, becomes string
+		got, checked      bool
+	}{
+		{"as it was", "", "", true, true},
+		{"another CRC", h.CRC, strings.Repeat("0", 8), false, false},
+		{"another SHA-256", h.SHA256, strings.Repeat("0", 64), true, false},
+	} {
+		ok(t, os.WriteFile(filepath.Join(a.roots[0], object), bytes.Replace(good, []byte(c.is), []byte(c.becomes), 1), 0o600))
+		var damage *repo.DamageError
+		err := lone.Get(t.Context(), system, name(t, first), filepath.Join(t.TempDir(), "x"))
+		if (err == nil) != c.got || err != nil && !errors.As(err, &damage) {
+			t.Errorf("%s: got %v", c.name, err)
+		}
+		if _, err := a.Check(t.Context(), a.Stores[0], object); (err == nil) != c.checked || err != nil && !errors.As(err, &damage) {
+			t.Errorf("%s: checked %v", c.name, err)
 		}
 	}
 }

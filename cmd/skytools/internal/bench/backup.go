@@ -53,6 +53,10 @@ var backupRun = shared(func(ctx context.Context) (*backupRates, error) {
 	if err := b.archiveForBoth(ctx); err != nil {
 		return nil, err
 	}
+	// The first reader after a load writes to most pages, for their rows' hint bits.
+	if err := b.do(ctx, "vacuum"); err != nil {
+		return nil, err
+	}
 	r := &backupRates{}
 	if r.full, err = b.timed(func() error { return b.backupOurs(ctx, true) }, func() error { return b.backupPeer(ctx, "full") }); err != nil {
 		return nil, err
