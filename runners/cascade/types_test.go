@@ -2,6 +2,7 @@ package cascade_test
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -57,6 +58,19 @@ insert into %[1]s (part) values ('gone');
 delete from %[1]s where part = 'gone';
 `
 
+// manyRows are so many that replay inserts them by COPY.
+const manyRows = `
+do $do$
+declare
+    cols text := (
+        select string_agg(quote_ident(attname), ', ' order by attnum)
+          from pg_attribute
+         where attrelid = '%[1]s'::regclass and attnum > 0 and not attisdropped and attgenerated = '' and attname not in ('id', 'part'));
+begin
+    execute format('insert into %[1]s (part, %%1$s) select part || i, %%1$s from %[1]s, generate_series(1, 60) i', cols);
+end $do$;
+`
+
 // TestTypes replays and copies values of all types in each format of events.
 func TestTypes(t *testing.T) {
 	t.Parallel()
@@ -93,6 +107,18 @@ func TestTypes(t *testing.T) {
 	for name := range formats {
 		sameTables(t, root, leaf, name)
 	}
+	stats.Fallbacks.Store(0)
+	for name := range formats {
+		root.run(fmt.Sprintf(manyRows, name))
+	}
+	root.tick()
+	drain(t, w)
+	for name := range formats {
+		sameTables(t, root, leaf, name)
+	}
+	if n := stats.Fallbacks.Load(); n > 0 {
+		t.Errorf("%d times rows went one by one", n)
+	}
 	// The same by COPY.
 	for name := range formats {
 		leaf.must(londiste.LocalRemoveTable(queue, name))
@@ -125,11 +151,12 @@ func TestHandMadeEvents(t *testing.T) {
 	drain(t, w)
 	leaf.addTable("public.t", londiste.AddTable{Args: []string{"expect_sync"}})
 	kind := `{"op":"INSERT","table":["public","t"],"pkey":["id"]}`
-	for _, data := range []string{
+	rows := []string{
 		`{"id": 1, "ints": [1, null, 3], "grid": [["a,b", "q\"}"], ["", null]], "doc": {"k": [1, "x"]}, "txt": 12, "num": "1e3", "dom": 7, "comp": "(1,\"p q\",2)"}`,
 		`{"id": "2", "ints": "{4,5}", "grid": [], "doc": "{\"k\": 1}", "txt": {"a": "b"}, "num": 1.50, "dom": null, "comp": null}`,
 		`{"id": 3, "ints": null, "grid": null, "doc": 5, "txt": false, "num": null, "dom": "100", "comp": "(,,)"}`,
-	} {
+	}
+	for _, data := range rows {
 		root.text("select pgq.insert_event($1, $2, $3, 'public.t', null, null, null)::text", queue, kind, data)
 	}
 	root.tick()
@@ -141,6 +168,41 @@ func TestHandMadeEvents(t *testing.T) {
 	}, "\n")
 	if diff := cmp.Diff(want, leaf.rows("t")); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
+	}
+	id := regexp.MustCompile(`"id": ("2"|\d)`)
+	for i := 9; i < 159; i++ { // so many go by COPY
+		root.text("select pgq.insert_event($1, $2, $3, 'public.t', null, null, null)::text", queue, kind, id.ReplaceAllString(rows[i%3], fmt.Sprintf(`"id": %d`, i)))
+	}
+	root.tick()
+	drain(t, w)
+	const equal = `
+		select count(*) filter (where to_jsonb(m) - 'id' = to_jsonb(o) - 'id') || ' of ' || count(*)
+		  from t m join t o on o.id = m.id % 3 + 1 where m.id > 3`
+	if got := leaf.text(equal); got != "150 of 150" {
+		t.Errorf("%s rows are as those that came alone", got)
+	}
+}
+
+// TestManyRowsMeetRules: what COPY would pass by is not passed by.
+func TestManyRowsMeetRules(t *testing.T) {
+	t.Parallel()
+	s := sandboxtest.Server(t)
+	root := newRoot(t, s, "root")
+	leaf := root.add(s, root, "leaf", pgqnode.Leaf)
+	const table = "create table t (id int primary key)"
+	root.run(table)
+	leaf.run(table + "; create table log (id int); create rule noted as on insert to t do also insert into log values (new.id); alter table t enable always rule noted")
+	root.addTable("public.t", londiste.AddTable{})
+	root.tick()
+	w := cascade.New(leaf.config())
+	defer w.Close()
+	drain(t, w)
+	leaf.addTable("public.t", londiste.AddTable{Args: []string{"expect_sync"}})
+	root.run("insert into t select generate_series(1, 150)")
+	root.tick()
+	drain(t, w)
+	if got := leaf.text("select count(*) || ' ' || (select count(*) from log) from t"); got != "150 150" {
+		t.Errorf("rows and notes: %s", got)
 	}
 }
 

@@ -10,21 +10,39 @@ import (
 )
 
 // columns are rows of one shape, turned into an array for each column that somebody
-// asks for.
+// asks for, or into the lines of a COPY.
 type columns struct {
 	rows   []*change
 	arrays map[string]string
+	lines  []byte // nil: nobody has asked
 }
 
-func newColumns(rows []*change) *columns { return &columns{rows, map[string]string{}} }
+func newColumns(rows []*change) *columns { return &columns{rows: rows, arrays: map[string]string{}} }
 
 // run executes a command on rows.
 func run(ctx context.Context, tx *pg.Tx, c command, of *columns) (int64, error) {
+	if of.copied(c) {
+		lines, err := of.text(c)
+		if err != nil {
+			return 0, err
+		}
+		return tx.CopyIn(ctx, bytes.NewReader(lines), c.copy)
+	}
 	args, err := of.args(c)
 	if err != nil {
 		return 0, err
 	}
 	return tx.Exec(ctx, c.text, args...)
+}
+
+// ready makes what a command takes, and keeps it.
+func (c *columns) ready(of command) (err error) {
+	if c.copied(of) {
+		_, err = c.text(of)
+	} else {
+		_, err = c.args(of)
+	}
+	return err
 }
 
 // args are the arrays that a command takes.

@@ -43,6 +43,28 @@ func TestElements(t *testing.T) {
 	}
 }
 
+// Lines are what COPY reads as the values.
+func TestLines(t *testing.T) {
+	values := [][]string{
+		{`1`, `"a"`, `null`}, {`"2"`, `"tab\there \\ back\r\n"`, `""`}, {`3`, "\"raw\ttab, \xff\"", `"null"`}, {`4.50`, `{"k":"a\\b"}`, `"\\N"`}, {`5`, `true`, `"\\."`},
+	}
+	var rows []*change
+	for _, v := range values {
+		rows = append(rows, &change{shape: &shape{names: []string{"a", "left out", "b", "c"}}, values: [][]byte{[]byte(v[0]), []byte(`"no"`), []byte(v[1]), []byte(v[2])}})
+	}
+	got, err := newColumns(rows).text(command{takes: []parameter{{column: "a"}, {column: "b"}, {column: "c"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "1\ta\t\\N\n" + "2\ttab\\there \\\\ back\\r\\n\t\n" + "3\traw\\ttab, \xff\tnull\n" + "4.50\t{\"k\":\"a\\\\\\\\b\"}\t\\\\N\n" + "5\ttrue\t\\\\.\n"
+	if diff := cmp.Diff(want, string(got)); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if _, err := newColumns(rows).text(command{takes: []parameter{{column: "missing"}}}); err == nil {
+		t.Error("a column that the event does not have")
+	}
+}
+
 func TestEscapes(t *testing.T) {
 	for _, bad := range []string{`"\x"`, `"\u12"`, `"\ud800"`, `"\ud800\n"`, `"\ud800\ud800"`, `"\udc00"`, `"\u12g4"`} {
 		if text, err := unquoteJSON(nil, []byte(bad)); err == nil {

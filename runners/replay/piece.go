@@ -94,7 +94,7 @@ func (p piece) prepare() {
 					return
 				}
 				for _, part := range w.parts(step.op, step.conflict) {
-					if _, err := group.args(part.command); err != nil {
+					if err := group.ready(part.command); err != nil {
 						return
 					}
 				}

@@ -21,6 +21,7 @@ type shape struct {
 type command struct {
 	text  string
 	takes []parameter
+	copy  string // the same for many rows as a COPY; empty: there is none
 }
 
 // A parameter is a column of the events.
@@ -34,7 +35,7 @@ type parameter struct {
 func (p parameter) isArray() bool { return strings.HasSuffix(p.typ, "[]") }
 
 // and adds to the text.
-func (c command) and(text string) command { return command{c.text + text, c.takes} }
+func (c command) and(text string) command { return command{text: c.text + text, takes: c.takes} }
 
 // writer makes the commands for rows of one shape with one key.
 type writer struct {
@@ -109,7 +110,7 @@ func (w *writer) rows(before string, cols []*Column, where, after string) comman
 	case where != "":
 		from = "(select r.*, (\n" + where + "\n) is true as " + sql.Ident(matches) + " from " + from + ") r"
 	}
-	return command{before + from + after, takes}
+	return command{text: before + from + after, takes: takes}
 }
 
 // unnested is the FROM item r with a column for each parameter.
@@ -148,7 +149,11 @@ func (w *writer) insert() command {
 	if w.t.Where != "" {
 		wanted = " where r." + sql.Ident(matches)
 	}
-	return w.rows("insert into "+w.t.Dest.Ident()+" ("+list(w.cols, "")+") overriding system value select "+list(w.cols, "r.")+" from ", w.cols, w.t.Where, wanted)
+	c := w.rows("insert into "+w.t.Dest.Ident()+" ("+list(w.cols, "")+") overriding system value select "+list(w.cols, "r.")+" from ", w.cols, w.t.Where, wanted)
+	if w.t.rel.Copyable && w.t.Where == "" && !w.t.Maps() && len(w.t.Types) == 0 {
+		c.copy = "copy " + w.t.Dest.Ident() + " (" + list(w.cols, "") + ") from stdin"
+	}
+	return c
 }
 
 // insertMissing adds the rows that are wanted and not there.

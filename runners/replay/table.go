@@ -36,6 +36,7 @@ type Column struct {
 // A Relation is a table as the catalog describes it.
 type Relation struct {
 	Partitioned bool
+	Copyable    bool // COPY FROM does to it what INSERT does: no rules, and no row security, which it refuses
 	Columns     []Column
 }
 
@@ -51,7 +52,7 @@ func (r *Relation) Column(name string) *Column {
 
 const describeSQL = `
 with recursive rel as (
-    select c.oid, c.relkind
+    select c.oid, c.relkind, not c.relhasrules and not c.relrowsecurity as copyable
       from pg_catalog.pg_class c
       join pg_catalog.pg_namespace n on n.oid = c.relnamespace
      where n.nspname = $1 and c.relname = $2 and c.relkind in ('r', 'p')
@@ -73,7 +74,8 @@ select a.attname::text as name,
        a.attidentity = 'a' as always,
        coalesce(co.collisdeterministic, true) as exact,
        coalesce(array_position(k.conkey, a.attnum), 0)::int4 as key_place,
-       rel.relkind = 'p' as partitioned
+       rel.relkind = 'p' as partitioned,
+       rel.copyable
   from rel
   join pg_catalog.pg_attribute a on a.attrelid = rel.oid and a.attnum > 0 and not a.attisdropped
   join base on base.attnum = a.attnum
@@ -88,7 +90,7 @@ func Describe(ctx context.Context, q pg.Queryer, name sql.Name) (*Relation, erro
 		Name, Type, Base         string
 		Generated, Always, Exact bool
 		KeyPlace                 int32
-		Partitioned              bool
+		Partitioned, Copyable    bool
 	}
 	rows, err := pg.Structs[row](ctx, q, describeSQL, name.Schema, name.Rel)
 	if err != nil {
@@ -97,7 +99,7 @@ func Describe(ctx context.Context, q pg.Queryer, name sql.Name) (*Relation, erro
 	if len(rows) == 0 {
 		return nil, fmt.Errorf("table %s is registered and does not exist here, or has no columns", name)
 	}
-	r := &Relation{Partitioned: rows[0].Partitioned}
+	r := &Relation{Partitioned: rows[0].Partitioned, Copyable: rows[0].Copyable}
 	for _, c := range rows {
 		r.Columns = append(r.Columns, Column{c.Name, c.Type, c.Base, c.Generated, c.Always, c.Exact, int(c.KeyPlace)})
 	}
