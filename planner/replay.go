@@ -27,7 +27,7 @@ var replayKind = Kind[replayState]{
 		var row standby.Replay
 		err := json.Unmarshal(raw, &row)
 		replay := "on"
-		if row.State == "paused" {
+		if row.Paused() {
 			replay = "paused"
 		}
 		delay := spec.Duration(time.Duration(row.Delay) * time.Millisecond)
@@ -90,7 +90,7 @@ var replayKind = Kind[replayState]{
 func pausedSince(s *Scene, database string) (text string, drift bool) {
 	for _, raw := range s.database(database).rows("replay") {
 		var row standby.Replay
-		if json.Unmarshal(raw, &row) != nil || row.State != "paused" {
+		if json.Unmarshal(raw, &row) != nil || !row.Paused() {
 			continue
 		}
 		if row.Since == nil {

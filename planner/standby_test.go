@@ -131,23 +131,26 @@ func TestStandbyDown(t *testing.T) {
 	}
 }
 
-// A pause is drift when it has lasted, beside the delay, and says since when.
+// A pause is drift when it has lasted, beside the delay, and says since when. While replay
+// waits for its delay, the server only calls it requested.
 func TestStandbyPaused(t *testing.T) {
 	set := parseSpec(t, standbys)
 	w := newWorld(set)
 	w.settle(t, set)
-	for _, c := range []struct{ facts, want string }{
-		{`"since": "2026-11-29 13:00:00Z", "behind": 12`, ""},
-		{`"since": null, "behind": 0`, ""},
-		{`"since": "2026-11-29 13:00:00Z", "behind": 100000`, "paused: nothing is replayed that was committed after 2026-11-29 13:00:00Z"},
-		{`"since": null, "behind": null`, "paused"},
+	for _, c := range []struct{ state, facts, want string }{
+		{"paused", `"since": "2026-11-29 13:00:00Z", "behind": 12`, ""},
+		{"paused", `"since": null, "behind": 0`, ""},
+		{"paused", `"since": "2026-11-29 13:00:00Z", "behind": 100000`, "paused: nothing is replayed that was committed after 2026-11-29 13:00:00Z"},
+		{"paused", `"since": null, "behind": null`, "paused"},
+		{"pause requested", `"since": null, "behind": null`, "paused"},
+		{"not paused", `"since": null, "behind": null`, ""},
 	} {
 		row := w.Databases["b"].Rows["replay"][0]
 		var now map[string]any
 		if err := json.Unmarshal(row, &now); err != nil {
 			t.Fatal(err)
 		}
-		now["state"] = "paused"
+		now["state"] = c.state
 		text, err := json.Marshal(now)
 		if err != nil {
 			t.Fatal(err)
@@ -162,7 +165,7 @@ func TestStandbyPaused(t *testing.T) {
 			got, _ = d.Drifted[0].Fields[0].After.(string)
 		}
 		if got != c.want {
-			t.Errorf("%s: drift is %q, want %q", c.facts, got, c.want)
+			t.Errorf("%s, %s: drift is %q, want %q", c.state, c.facts, got, c.want)
 		}
 		w.Databases["b"].Rows["replay"][0] = row
 	}

@@ -42,6 +42,12 @@ type Replay struct {
 	Behind *float64 `json:"behind"` // seconds since then; 0: it has replayed all that it received
 }
 
+// Paused reports whether nothing more is replayed, or soon. A pause is only requested while
+// replay waits for its delay, and begins when that is over.
+//
+// Source: PostgreSQL documentation, pg_is_wal_replay_paused.
+func (r Replay) Paused() bool { return r.State != "not paused" }
+
 // Late is how far behind a pause may bring a standby, beside its delay, before somebody
 // should look: it is what readers of queues may be late, too.
 const Late = time.Minute
