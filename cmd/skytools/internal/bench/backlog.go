@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -35,6 +36,7 @@ type backlog struct {
 	plugin string   // of the plain root's slot: pgoutput, or [pglogicalPlugin]
 	leaves int      // that were made, where they stay
 	begin  int64    // tick at which it begins, of both queues
+	began  atomic.Int64
 }
 
 // The queues that have the same changes.
@@ -298,11 +300,11 @@ func (b *backlog) run(ctx context.Context, of string, prepare func(*pg.Conn) err
 	ctx, stop := context.WithTimeout(ctx, 5*time.Minute)
 	defer stop()
 	ended := make(chan error, 1)
-	began := time.Now()
+	b.start()
 	go func() { ended <- work(ctx) }()
 	for {
 		done, err := pg.One[bool](ctx, conn, "select exists (select from t where id = $1)", int64(marker))
-		took := time.Since(began)
+		took := time.Since(time.UnixMicro(b.began.Load()))
 		if err != nil {
 			return 0, err
 		}
@@ -317,6 +319,9 @@ func (b *backlog) run(ctx context.Context, of string, prepare func(*pg.Conn) err
 		}
 	}
 }
+
+// start is when the clock starts. Work may start it anew.
+func (b *backlog) start() { b.began.Store(time.Now().UnixMicro()) }
 
 // ours replays with our worker.
 func (b *backlog) ours(ctx context.Context) (float64, error) {
@@ -387,6 +392,13 @@ func (b *backlog) native(ctx context.Context) (float64, error) {
 		if err := admin.Script(ctx, "alter subscription native enable"); err != nil {
 			return err
 		}
+		// Its launcher may let seconds pass before it starts the worker, which is not replay.
+		for there := false; !there && during.Err() == nil; time.Sleep(2 * time.Millisecond) {
+			if there, err = pg.One[bool](during, b.plain, "select exists (select from pg_stat_replication where application_name = 'native')"); err != nil {
+				return err
+			}
+		}
+		b.start()
 		<-during.Done()
 		for _, text := range []string{"alter subscription native disable", "alter subscription native set (slot_name = none)", "drop subscription native"} {
 			if err := admin.Script(ctx, text); err != nil {
