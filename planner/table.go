@@ -6,7 +6,6 @@ import (
 	"maps"
 	"reflect"
 	"slices"
-	"strings"
 
 	"github.com/skytools-go/skytools/spec"
 	"github.com/skytools-go/skytools/sql"
@@ -409,97 +408,4 @@ func createMissing(s *Scene, q *spec.Queue, t *spec.Table, name string, n *spec.
 		mode = londiste.Full
 	}
 	return londiste.CreateTable(mappedStructure(source.Structure, w), sql.ParseName(dest), mode)
-}
-
-func tableHazards(s *Scene, o Object[tableState]) []Hazard {
-	queue, name := splitName(o.Name)
-	q, t := lookup(s, queue, name)
-	if o.Want == nil {
-		return []Hazard{hazard("drops-table", "%s is no longer replicated here; its rows stay as they are", name)}
-	}
-	n := q.Nodes.Get(o.Database)
-	size, known := s.sizeOf(o.Database, orName(o.Want.Dest, name))
-	switch {
-	case n.Type == spec.Root && o.Have == nil && known && size >= largeTable:
-		return []Hazard{locksTable(name, size)}
-	case n.Type == spec.Root || t.Copy == spec.CopyNo || !o.Want.Fills() || waits(s, n):
-	case recopies(o):
-		return []Hazard{hazard("recopies-table", "it is emptied and copied again; readers see it empty or partial meanwhile")}
-	case o.Have == nil && known && size > 0 && !s.filled(q, o.Database, orName(o.Want.Dest, name)):
-		return []Hazard{hazard("recopies-table", "%s on %s holds %s of rows, which the copy replaces; copy: no keeps them", orName(o.Want.Dest, name), o.Database, byteSize(size))}
-	}
-	return nil
-}
-
-// largeTable is the size in bytes from which making a trigger is worth a question:
-// such a table is rarely quiet.
-const largeTable = 1 << 30
-
-// locksTable is the hazard of a new trigger.
-// Source: PostgreSQL documentation, 13.3.1 Table-Level Locks (CREATE TRIGGER).
-func locksTable(name string, size int64) Hazard {
-	return hazard("locks-table", "%s holds %s: its new triggers take a SHARE ROW EXCLUSIVE lock, for which writers wait; the step gives up after %d s without it",
-		name, byteSize(size), defaultLockTimeout/1000)
-}
-
-func tableNotes(s *Scene, o Object[tableState]) []string {
-	queue, name := splitName(o.Name)
-	q, t := lookup(s, queue, name)
-	if o.Want == nil || t == nil {
-		return nil
-	}
-	n := q.Nodes.Get(o.Database)
-	var notes []string
-	if n.Type == spec.Root {
-		for _, x := range s.tables(q.Home())[name].Sequences {
-			if q.Sequences.Get(x.Name) == nil && o.Have == nil {
-				notes = append(notes, fmt.Sprintf("column %s takes its values from sequence %s, which is not replicated: after a takeover they would repeat", x.Column, x.Name))
-			}
-		}
-		return notes
-	}
-	up := supplier(q, t, n)
-	if !o.Want.Needs() {
-		return notes
-	}
-	if (o.Have == nil || recopies(o)) && o.Want.Fills() {
-		if waits(s, n) {
-			notes = append(notes, fmt.Sprintf("no copy of its own: the rows come with queue %s", n.Merge))
-		} else if t.Copy == spec.CopyNo {
-			notes = append(notes, "no copy: the rows are expected to be the same already")
-		} else if up != nil {
-			notes = append(notes, mergedLate(s, n, name)...)
-			what, from := "copy", up.Name
-			if size, ok := s.sizeOf(q.Home(), name); ok {
-				what = "copy of about " + byteSize(size)
-			}
-			if named := copySource(q, t, n); named != "" {
-				from = named
-			}
-			notes = append(notes, fmt.Sprintf("%s from %s, by skytools run", what, from))
-		}
-	}
-	source, _ := structureOf(s, q.Home(), name)
-	local, ok := structureOf(s, n.Name, orName(o.Want.Dest, name))
-	if first := s.maker(n.Name, orName(o.Want.Dest, name)); !ok && first != nil && first.queue != q {
-		return notes
-	}
-	if !ok {
-		notes = append(notes, "the table is created like that of "+q.Home()+" ("+string(t.Create)+")")
-		if len(source.Fkeys) > 0 && t.Create == spec.CreateFull {
-			notes = append(notes, "foreign keys are not created")
-		}
-		return notes
-	}
-	for _, d := range londiste.Differences(mappedStructure(source.Structure, o.Want), local.Structure) {
-		notes = append(notes, fmt.Sprintf("differs from %s in %s: %s there, %s here", q.Home(), d.Path, orNothing(d.Provider), orNothing(d.Subscriber)))
-	}
-	return notes
-}
-
-func orNothing(text string) string {
-	if text == "" {
-		return "nothing"
-	}
-	return strings.ReplaceAll(text, "\n", " ")
 }

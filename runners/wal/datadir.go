@@ -1,5 +1,6 @@
 // Package wal holds what archiving and restoring share: the data directory of a server,
-// seen from outside. It opens no connection, so it works with a server that is dead.
+// seen from outside, and names that last. It opens no connection, so it works with a server
+// that is dead.
 package wal
 
 import (

@@ -3,12 +3,10 @@ package backup
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/fnv"
 	"runtime"
-	"strings"
 	"sync"
 	"time"
 
@@ -217,106 +215,6 @@ func (t *taking) commit(ctx context.Context) error {
 	return t.writing.put(ctx, t.writing.shelf.ManifestKey(t.manifest.ID), inMemory(content))
 }
 
-// earlier looks for what need not be written again: the newest complete backup, and
-// packs of unfinished ones that came after it.
-func (t *taking) earlier(ctx context.Context) (newest ID, err error) {
-	shelf := t.writing.shelf
-	all, err := shelf.List(ctx)
-	if err != nil {
-		return "", err
-	}
-	t.resumed, t.packs = map[Sum]Frame{}, map[Pack]uint32{}
-	for i := len(all) - 1; i >= 0; i-- {
-		e := all[i]
-		newest = max(newest, e.ID)
-		switch {
-		case e.Notes[Tombstone]:
-		case e.Complete && t.o.Full:
-			return newest, nil
-		case e.Complete:
-			done, err := t.follow(ctx, e.ID)
-			if err != nil || done {
-				return newest, err
-			}
-		default:
-			if err := t.resume(ctx, e.ID); err != nil {
-				return "", err
-			}
-		}
-	}
-	return newest, nil
-}
-
-// follow takes a backup as the parent, if every required store has it, its packs can be
-// read by the same people and its manifest is whole. A best-effort store that does not
-// have it gets no manifest of this backup either.
-func (t *taking) follow(ctx context.Context, id ID) (bool, error) {
-	shelf := t.writing.shelf
-	key := shelf.ManifestKey(id)
-	there, err := shelf.everywhere(ctx, key)
-	if err != nil || !there {
-		return false, err
-	}
-	m, err := shelf.Load(ctx, id)
-	if err != nil {
-		var damaged *DamageError
-		if errors.As(err, &damaged) {
-			return false, nil
-		}
-		return false, err
-	}
-	if !sameRecipients(m.Recipients, shelf.Recipients) {
-		return false, nil
-	}
-	t.parent, t.manifest.Parent = m, id
-	t.leaveWithout(ctx, key)
-	return true, nil
-}
-
-// leaveWithout leaves the best-effort stores out that do not have an object.
-func (t *taking) leaveWithout(ctx context.Context, key string) {
-	for _, s := range t.writing.shelf.Stores {
-		if s.Required {
-			continue
-		}
-		if _, err := s.Stat(ctx, key); err != nil {
-			t.writing.leave(s, err)
-		}
-	}
-}
-
-// resume remembers the frames of an unfinished backup that every required store has.
-func (t *taking) resume(ctx context.Context, id ID) error {
-	shelf := t.writing.shelf
-	for info, err := range shelf.Stores[0].List(ctx, shelf.prefix()+"pack/"+string(id)+"/") {
-		if err != nil {
-			return err
-		}
-		var n int
-		if count, err := fmt.Sscanf(info.Key[strings.LastIndexByte(info.Key, '/')+1:], "%05d.index", &n); count != 1 || err != nil || !strings.HasSuffix(info.Key, ".index") {
-			continue
-		}
-		if there, err := shelf.everywhere(ctx, info.Key); err != nil || !there {
-			return err
-		}
-		text, err := read(ctx, shelf.Stores[0], info.Key, 0, -1)
-		if err != nil {
-			return err
-		}
-		var list index
-		if err := json.Unmarshal(text, &list); err != nil || !sameRecipients(list.Recipients, shelf.Recipients) {
-			continue
-		}
-		t.leaveWithout(ctx, info.Key)
-		for _, f := range list.Frames {
-			f.Pack = uint32(len(t.unfin))
-			t.resumed[f.Sum] = f
-		}
-		t.unfin = append(t.unfin, Pack{Backup: id, N: n, Size: list.Size, Digest: list.Digest})
-	}
-	return nil
-}
-
 // receive reads the stream, works on its pieces and writes packs.
 func (t *taking) receive(ctx context.Context, b *pg.BaseBackup) error {
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -374,17 +272,6 @@ func (t *taking) receive(ctx context.Context, b *pg.BaseBackup) error {
 	return nil
 }
 
-func filesOf(m *Manifest) map[string]*File {
-	if m == nil {
-		return nil
-	}
-	files := make(map[string]*File, len(m.Files))
-	for i := range m.Files {
-		files[m.Files[i].Path] = &m.Files[i]
-	}
-	return files
-}
-
 // work finds out where a piece is already, or compresses it.
 func (t *taking) work(p *piece) {
 	p.frame.Sum = SumOf(p.plain)
@@ -400,126 +287,4 @@ func (t *taking) work(p *piece) {
 	if p.compressed, p.failed = squeeze.Frame(p.plain, *p.room); p.failed == nil {
 		*p.room = p.compressed
 	}
-}
-
-// collect puts pieces into packs in the order in which they were cut.
-func (t *taking) collect(ctx context.Context, pieces <-chan *piece) (err error) {
-	recipients, err := t.writing.shelf.recipients()
-	if err != nil {
-		return err
-	}
-	var up sync.WaitGroup
-	defer func() {
-		up.Wait()
-		if err == nil {
-			err = t.failed
-		}
-	}()
-	slots := make(chan struct{}, uploads)
-	upload := func(g *growing) {
-		slots <- struct{}{}
-		place := t.place(Pack{Backup: t.manifest.ID, N: g.n}) // its place in the list; size and digest follow
-		up.Go(func() {
-			defer func() { <-slots }()
-			pack, err := g.put(ctx, t.writing, t.manifest.ID)
-			t.written(place, pack, err)
-		})
-	}
-	var g *growing
-	for n := 0; ; {
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		default:
-		}
-		p, more := <-pieces
-		if !more {
-			break
-		}
-		<-p.done
-		if p.failed != nil {
-			return p.failed
-		}
-		if p.compressed != nil && g == nil {
-			if g, err = newGrowing(n, recipients); err != nil {
-				return err
-			}
-			n++
-		}
-		if err := t.settle(p, g); err != nil {
-			return err
-		}
-		if g != nil && g.stored.size >= packSize {
-			upload(g)
-			g = nil
-		}
-		if err := t.failure(); err != nil {
-			return err
-		}
-	}
-	if g != nil {
-		upload(g)
-	}
-	return nil
-}
-
-// settle writes down where a piece is, and gives its buffers back.
-func (t *taking) settle(p *piece, g *growing) error {
-	length := int64(len(p.plain))
-	buffers.Put(p.buffer)
-	p.plain, p.buffer = nil, nil
-	switch {
-	case p.known == nil:
-		f, err := g.add(p.frame.Sum, p.compressed)
-		if err != nil {
-			return err
-		}
-		rooms.Put(p.room)
-		p.compressed, p.room = nil, nil
-		f.Pack = t.place(Pack{Backup: t.manifest.ID, N: g.n})
-		*p.frame = f
-		t.manifest.NewBytes += length
-	case p.resumed:
-		*p.frame = *p.known
-		p.frame.Pack = t.place(t.unfin[p.known.Pack])
-	default:
-		*p.frame = *p.known
-		p.frame.Pack = t.place(t.parent.Packs[p.known.Pack])
-	}
-	t.done += length
-	if t.o.Progress != nil {
-		t.o.Progress(t.done, max(t.total, t.done))
-	}
-	return nil
-}
-
-// place is where a pack is in the manifest's list, where it is put at its first use.
-func (t *taking) place(p Pack) uint32 {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if at, found := t.packs[p]; found {
-		return at
-	}
-	at := uint32(len(t.manifest.Packs))
-	t.packs[p] = at
-	t.manifest.Packs = append(t.manifest.Packs, p)
-	return at
-}
-
-// written notes what became of a pack that was being written.
-func (t *taking) written(place uint32, p Pack, err error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if err != nil {
-		t.failed = errors.Join(t.failed, err)
-		return
-	}
-	t.manifest.Packs[place] = p
-	t.manifest.Stored += p.Size
-}
-
-func (t *taking) failure() error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.failed
 }

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/skytools-go/skytools/runners/wal"
 	"github.com/skytools-go/skytools/runners/wal/segment"
 )
 
@@ -96,7 +97,7 @@ func (l *Ledger) Settle(told []Dropped) error {
 		if len(left) > 0 {
 			return l.write(left)
 		}
-		return errors.Join(os.Remove(l.Path), syncDir(filepath.Dir(l.Path)))
+		return errors.Join(os.Remove(l.Path), wal.SyncDir(filepath.Dir(l.Path)))
 	})
 }
 
@@ -156,13 +157,5 @@ func (l *Ledger) write(all []Dropped) error {
 		os.Remove(temp)
 		return err
 	}
-	return syncDir(filepath.Dir(l.Path))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return wal.SyncDir(filepath.Dir(l.Path))
 }

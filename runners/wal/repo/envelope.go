@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"hash"
-	"hash/crc32"
 	"io"
 	"os"
 	"sync"
@@ -16,6 +15,7 @@ import (
 	"filippo.io/age"
 
 	"github.com/skytools-go/skytools/runners/wal/segment"
+	"github.com/skytools-go/skytools/sql/pg"
 )
 
 // A Header is what the first [HeaderSize] bytes of an object say.
@@ -30,10 +30,10 @@ type Header struct {
 	Stored  int64  `json:"stored"`        // size of the body
 	Body256 string `json:"stored_sha256"` // of the body: it can be checked without an identity
 
-	// CRC is the CRC-32C of the file, in hexadecimal digits; older objects have none. Where
-	// the body is known to be what was stored, it tells whether it was unpacked well, at a
+	// CRC is that of the file; zero where it is not known, as of older objects. Where the
+	// body is known to be what was stored, it tells whether it was unpacked well, at a
 	// twentieth of the time of SHA256.
-	CRC string `json:"crc32c,omitempty"`
+	CRC pg.CRC `json:"crc32c,omitzero"`
 }
 
 // HeaderSize is how long the header of an object is.
@@ -148,7 +148,7 @@ func (r *Repo) seal(system uint64, n segment.Name, file io.Reader, size int64) (
 
 // encode writes the body of an object, and returns its header.
 func (r *Repo) encode(o *object, to io.Writer, file io.Reader) ([]byte, error) {
-	plain, quick, stored := sha256.New(), newCRC(), &counting{to: to, hash: sha256.New()}
+	plain, stored := sha256.New(), &counting{to: to, hash: sha256.New()}
 	body := io.WriteCloser(unclosed{stored})
 	if o.header.Age {
 		encrypted, err := age.Encrypt(stored, r.Recipients...)
@@ -161,21 +161,17 @@ func (r *Repo) encode(o *object, to io.Writer, file io.Reader) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	n, err := io.Copy(io.MultiWriter(compressed, plain, quick), file)
+	n, err := io.Copy(io.MultiWriter(compressed, plain, &o.header.CRC), file)
 	if err = errors.Join(err, compressed.Close(), body.Close()); err != nil {
 		return nil, err
 	}
 	if n != o.header.Size {
 		return nil, fmt.Errorf("%d bytes were read of a file of %d", n, o.header.Size)
 	}
-	o.header.SHA256, o.header.CRC, o.header.Body256, o.header.Stored = sum(plain), sum(quick), sum(stored.hash), stored.n
+	o.header.SHA256, o.header.Body256, o.header.Stored = sum(plain), sum(stored.hash), stored.n
 	o.size = HeaderSize + stored.n
 	return o.header.encode()
 }
-
-func newCRC() hash.Hash { return crc32.New(castagnoli) }
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 func sum(h hash.Hash) string { return hex.EncodeToString(h.Sum(nil)) }
 
@@ -214,9 +210,10 @@ func open(from io.Reader, to io.Writer, identities []age.Identity, deep bool) (H
 		return h, err
 	}
 	defer plain.Close()
-	file, quick := &counting{to: to, hash: sha256.New()}, newCRC()
-	if h.CRC != "" {
-		file.to = io.MultiWriter(to, quick)
+	var crc pg.CRC
+	file := &counting{to: to, hash: sha256.New()}
+	if h.CRC != 0 {
+		file.to = io.MultiWriter(to, &crc)
 		if !deep {
 			file.hash = nil
 		}
@@ -230,7 +227,7 @@ func open(from io.Reader, to io.Writer, identities []age.Identity, deep bool) (H
 	switch {
 	case stored.n != h.Stored || sum(stored.hash) != h.Body256:
 		return h, errors.New("what is stored has another digest than its header says")
-	case file.n != h.Size, h.CRC != "" && sum(quick) != h.CRC, file.hash != nil && sum(file.hash) != h.SHA256:
+	case file.n != h.Size, crc != h.CRC, file.hash != nil && sum(file.hash) != h.SHA256:
 		return h, errors.New("the file has another digest than its header says")
 	}
 	return h, nil

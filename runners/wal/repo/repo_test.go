@@ -467,7 +467,7 @@ func TestUnpackedWrong(t *testing.T) {
 		got, checked      bool
 	}{
 		{"as it was", "", "", true, true},
-		{"another CRC", h.CRC, strings.Repeat("0", 8), false, false},
+		{"another CRC", fmt.Sprintf("%08x", uint32(h.CRC)), "00000001", false, false},
 		{"another SHA-256", h.SHA256, strings.Repeat("0", 64), true, false},
 	} {
 		ok(t, os.WriteFile(filepath.Join(a.roots[0], object), bytes.Replace(good, []byte(c.is), []byte(c.becomes), 1), 0o600))

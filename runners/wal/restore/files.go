@@ -18,6 +18,7 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"github.com/skytools-go/skytools/runners/wal"
 	"github.com/skytools-go/skytools/runners/wal/backup"
 	"github.com/skytools-go/skytools/sql/pg"
 )
@@ -112,7 +113,7 @@ func (r *restoring) begin() error {
 	if err := r.write(filepath.Join(r.o.To, mark), []byte(r.m.ID+"\n"), 0o600); err != nil {
 		return err
 	}
-	if err := syncDir(r.o.To); err != nil {
+	if err := wal.SyncDir(r.o.To); err != nil {
 		return err
 	}
 	if err := os.Remove(filepath.Join(r.o.To, control)); errors.Is(err, fs.ErrNotExist) {
@@ -120,7 +121,7 @@ func (r *restoring) begin() error {
 	} else if err != nil {
 		return err
 	}
-	return syncDir(filepath.Join(r.o.To, "global"))
+	return wal.SyncDir(filepath.Join(r.o.To, "global"))
 }
 
 // mkdir makes a directory and what is missing above it, which is ours then, too.
@@ -137,7 +138,7 @@ func (r *restoring) mkdir(dir string) error {
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return errors.Join(r.own(dir), syncDir(filepath.Dir(dir)))
+	return errors.Join(r.own(dir), wal.SyncDir(filepath.Dir(dir)))
 }
 
 // directories makes all of them, and the links to tablespaces.
@@ -335,7 +336,7 @@ func (r *restoring) finish() error {
 		dirs[r.moved(s.Path)], dirs[filepath.Dir(r.moved(s.Path))] = true, true
 	}
 	for _, dir := range slices.Sorted(maps.Keys(dirs)) {
-		if err := syncDir(dir); err != nil {
+		if err := wal.SyncDir(dir); err != nil {
 			return err
 		}
 	}
@@ -343,16 +344,8 @@ func (r *restoring) finish() error {
 	if err := os.Rename(place+".restored", place); err != nil {
 		return err
 	}
-	if err := syncDir(filepath.Dir(place)); err != nil {
+	if err := wal.SyncDir(filepath.Dir(place)); err != nil {
 		return err
 	}
-	return errors.Join(os.Remove(filepath.Join(r.o.To, mark)), syncDir(r.o.To))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return errors.Join(os.Remove(filepath.Join(r.o.To, mark)), wal.SyncDir(r.o.To))
 }

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 
+	"github.com/skytools-go/skytools/runners/wal"
 	"github.com/skytools-go/skytools/sql/pg"
 )
 
@@ -258,7 +259,7 @@ func (k *copying) finish(settings map[string]string) error {
 		return err
 	}
 	for dir := range k.dirs {
-		if err := syncDir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := wal.SyncDir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
@@ -266,5 +267,5 @@ func (k *copying) finish(settings map[string]string) error {
 	if err := os.Rename(place+".copied", place); err != nil {
 		return err
 	}
-	return errors.Join(syncDir(filepath.Dir(place)), os.Remove(filepath.Join(k.Data, mark)), syncDir(k.Data))
+	return errors.Join(wal.SyncDir(filepath.Dir(place)), os.Remove(filepath.Join(k.Data, mark)), wal.SyncDir(k.Data))
 }

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"syscall"
+
+	"github.com/skytools-go/skytools/runners/wal"
 )
 
 // owner is the user that a server runs as and that its files belong to. We may be root.
@@ -72,7 +74,7 @@ func (o owner) write(name string, content []byte) error {
 	if err := os.Rename(temp, name); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(name))
+	return wal.SyncDir(filepath.Dir(name))
 }
 
 // mkdir makes a directory and what is missing above it.
@@ -86,13 +88,5 @@ func (o owner) mkdir(dir string) error {
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return errors.Join(o.own(dir), syncDir(filepath.Dir(dir)))
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return errors.Join(o.own(dir), wal.SyncDir(filepath.Dir(dir)))
 }

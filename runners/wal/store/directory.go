@@ -17,6 +17,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/skytools-go/skytools/runners/wal"
 )
 
 // A directory is a store in a file system, which may be a network one as long as it
@@ -70,13 +72,13 @@ func (d *directory) put(ctx context.Context, key string, body io.ReadSeeker) err
 	case err != nil:
 		return err
 	}
-	return syncDirectory(filepath.Dir(name))
+	return wal.SyncDir(filepath.Dir(name))
 }
 
 // taken answers that an object exists, once it does so for good: whoever wrote it may
 // have died between naming it and making the name durable.
 func (d *directory) taken(name string) error {
-	if err := syncDirectory(filepath.Dir(name)); err != nil {
+	if err := wal.SyncDir(filepath.Dir(name)); err != nil {
 		return err
 	}
 	return ErrExists
@@ -147,7 +149,7 @@ func (d *directory) makeParent(key string) error {
 		if err != nil && !errors.Is(err, fs.ErrExist) {
 			return err
 		}
-		if err := syncDirectory(above); err != nil {
+		if err := wal.SyncDir(above); err != nil {
 			return err
 		}
 		if err := sweep(dir, time.Now().Add(-abandoned)); err != nil {
@@ -354,7 +356,7 @@ func (d *directory) remove(key string) error {
 	case err != nil:
 		return err
 	}
-	return syncDirectory(filepath.Dir(d.path(key)))
+	return wal.SyncDir(filepath.Dir(d.path(key)))
 }
 
 func (d *directory) Swap(ctx context.Context, key, version string, body io.ReadSeeker) (string, error) {
@@ -399,5 +401,5 @@ func (d *directory) swap(ctx context.Context, key, version string, body io.ReadS
 		os.Remove(temp)
 		return "", err
 	}
-	return versionOf(content), syncDirectory(filepath.Dir(name))
+	return versionOf(content), wal.SyncDir(filepath.Dir(name))
 }

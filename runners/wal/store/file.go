@@ -9,16 +9,6 @@ import (
 	"time"
 )
 
-// syncDirectory makes the names in a directory durable.
-func syncDirectory(name string) error {
-	dir, err := os.Open(name)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	return dir.Sync()
-}
-
 // lockFile waits for the exclusive flock(2) of a file, which the system gives back when
 // its holder dies.
 func lockFile(ctx context.Context, name string) (unlock func(), err error) {
